@@ -1,0 +1,143 @@
+"""`bench table`, `bench list`, `bench show`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.app import app, out
+from bench.cli.run import DEFAULT_RESULTS, _option
+from bench.errors import UsageError, shorten, unknown
+
+KINDS = ("variants", "datasets", "suites", "runs")
+
+
+@app.command(epilog="Example:  bench table results/runs --format csv --policy mean-last-10 --output table.csv")
+def table(
+    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
+    format: Annotated[str, _option("--format", metavar="markdown|latex|csv", help="Default: markdown.")] = "markdown",
+    metric: Annotated[
+        str, _option("--metric", metavar="accuracy|error|errors", help="Percent, or wrong test images. Default: accuracy.")
+    ] = "accuracy",
+    policy: Annotated[
+        str, _option("--policy", metavar="last|mean-last-10|best-validation|oracle", help="Default: last.")
+    ] = "last",
+    variants: Annotated[str | None, _option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
+    dataset: Annotated[str | None, _option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
+    output: Annotated[Path | None, _option("--output", metavar="FILE", help="Write there. Default: print.")] = None,
+) -> int:
+    """Mean and standard deviation over seeds, for each variant and label budget."""
+    from bench.analysis.cells import cells
+    from bench.analysis.runs import runs_frame, select
+    from bench.grid import parse_names
+    from bench.reporting.tables import render
+    from bench.store import Store
+
+    names = parse_names(variants, "--variants") if variants is not None else None
+    frame = select(runs_frame(Store(results).records(), policy), names, dataset)
+    text = render(cells(frame, metric), format, metric, policy)
+    if output is None:
+        print(text, end="" if text.endswith("\n") else "\n")
+        return 0
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--output {shorten(output)!r} cannot be written: {error.strerror}.") from error
+    out.print(f"wrote {output}", markup=False)
+    return 0
+
+
+@app.command("list", epilog="Example:  bench list runs results/runs")
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="variants|datasets|suites|runs", show_default=False)],
+    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
+) -> int:
+    """What there is. In a pipe: one line each, the name first, untruncated."""
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    if kind != "runs" and results != DEFAULT_RESULTS:
+        raise UsageError(f"bench list {kind} takes no results folder; only `bench list runs [RESULTS]` does.")
+    rows = {"variants": _variants, "datasets": _datasets, "suites": _suites}[kind]() if kind != "runs" else _runs(results)
+    width = max((len(name) for name, _ in rows), default=0) if out.is_terminal else 0
+    for name, text in rows:
+        print(f"{name:<{width}}  {text}")
+    return 0
+
+
+def _variants() -> list[tuple[str, str]]:
+    import inspect
+
+    from bench import registry
+
+    rows = []
+    for name in registry.names():
+        module = inspect.getmodule(registry.get(name))
+        rows.append((name, (inspect.getdoc(module) or "").split("\n")[0]))
+    return rows
+
+
+def _datasets() -> list[tuple[str, str]]:
+    from bench.datasets import describe
+
+    return list(describe().items())
+
+
+def _suites() -> list[tuple[str, str]]:
+    from bench.grid import suites
+
+    return [(name, suites.about(name)) for name in suites.names()]
+
+
+def _runs(results: Path) -> list[tuple[str, str]]:
+    from bench.store import Store
+
+    return [
+        (r.id, f"{r.status}  {r.run.dataset}  {r.run.protocol}  {r.run.label}  {r.run.budget} labels  seed {r.run.seed}")
+        for r in Store(results).records()
+    ]
+
+
+@app.command(epilog="Example:  bench show 1f3a")
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="An id, or an unambiguous beginning of one.")],
+    results: Annotated[Path, _option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+) -> int:
+    """Everything about a run, with the command that reproduces it."""
+    from bench.store import Store
+
+    record = Store(results).get(run_id)
+    run = record.run
+    print(f"run {record.id}: {run.label} on {run.dataset}, {run.budget} labels ({run.selection}), seed {run.seed}")
+    print(f"status: {record.status} {record.reason}".rstrip())
+    if record.curve:
+        wrong = getattr(record.curve, record.accuracy_of)[-1]
+        accuracy = 100 * (1 - wrong / record.test_images)
+        print(f"last accuracy: {accuracy:.2f} % ({wrong} of {record.test_images} wrong, {record.accuracy_of} weights)")
+    print(f"reproduce: {command(run)}\n")
+    print(json.dumps(json.loads(record.to_json()), indent=1, ensure_ascii=False) if out.is_terminal else record.to_json())
+    return 0
+
+
+def command(run: object) -> str:
+    """The command line that makes this one run again."""
+    from bench.grid import Run
+
+    assert isinstance(run, Run)
+    protocol, _, schedule = run.protocol.partition("@")
+    words = ["bench", "run", "--variants", run.variant, "--dataset", run.dataset, "--labels", str(run.budget)]
+    words += ["--seeds", f"{run.seed}-{run.seed}", "--protocol", protocol]
+    if schedule:
+        words += ["--steps", str(run.steps)]
+    if run.selection != "balanced":
+        words += ["--label-selection", "INDEX_FILE" if run.selection.startswith("file:") else run.selection]
+    if run.validation:
+        words += ["--validation", str(run.validation)]
+    if run.unlabelled is not None:
+        words += ["--unlabelled", str(run.unlabelled)]
+    for name, value in run.overrides.items():
+        words += ["--set", f"{run.variant}.{name}={json.dumps(value) if not isinstance(value, str) else value}"]
+    return shlex.join(words)

@@ -1,0 +1,183 @@
+"""`bench run`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.app import FAILURE, INTERRUPTED, app, default_data, out
+from bench.errors import UsageError, shorten
+
+DEFAULT_RESULTS = Path("results/runs")
+
+
+def _option(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, show_default=False)
+
+
+@app.command(epilog="Example:  bench run --variants supervised,fm,triple --labels 20,50,100 --seeds 10")
+def run(
+    variants: Annotated[str | None, _option("--variants", metavar="A,B", help="Default: supervised,fm,triple.")] = None,
+    dataset: Annotated[str | None, _option("--dataset", metavar="NAME", help="Default: digits.")] = None,
+    labels: Annotated[str | None, _option("--labels", metavar="20,50,all|10%", help="Default: 20,50,100.")] = None,
+    label_selection: Annotated[
+        str | None, _option("--label-selection", metavar="balanced|random|first|FILE", help="Default: balanced.")
+    ] = None,
+    seeds: Annotated[
+        str | None, _option("--seeds", metavar="10|0-9|1,4,7", help="A count, a range or a list. Default: 10 (0 to 9).")
+    ] = None,
+    protocol: Annotated[
+        str | None, _option("--protocol", metavar="common|paper|smoke", help="Which recipes. Default: common.")
+    ] = None,
+    suite: Annotated[
+        str | None, _option("--suite", metavar="NAME|FILE.yaml", help="A grid from a file; other options override it.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, _option("--set", metavar="VARIANT.FIELD=VALUE", help="A recipe field; may be repeated.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, _option("--recipe", metavar="FILE", help="Recipe fields by variant, as YAML.")
+    ] = None,
+    steps: Annotated[int | None, _option("--steps", metavar="N", help="Steps, all phases together.")] = None,
+    scale: Annotated[float | None, _option("--scale", metavar="F", help="Factor on the length of the schedule.")] = None,
+    validation: Annotated[
+        int | None, _option("--validation", metavar="N", help="Further labelled images, held out for selection.")
+    ] = None,
+    unlabelled: Annotated[
+        int | None, _option("--unlabelled", metavar="N", help="Cap on the unlabelled images. Default: all.")
+    ] = None,
+    results: Annotated[Path, _option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    data: Annotated[Path | None, _option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
+    image_size: Annotated[
+        int | None, _option("--image-size", metavar="N", help="Side of the images of a folder:PATH dataset.")
+    ] = None,
+    jobs: Annotated[int | None, _option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
+    device: Annotated[str, _option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
+    cohort: Annotated[
+        str, _option("--cohort", metavar="auto|N", help="Most runs trained together. Default: by rule.")
+    ] = "auto",
+    plugin: Annotated[
+        list[Path] | None, _option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
+    ] = None,
+    save_weights: Annotated[bool, _option("--save-weights", help="Keep each run's networks (safetensors).")] = False,
+    save_logits: Annotated[bool, _option("--save-logits", help="Keep each run's test logits (safetensors).")] = False,
+    dry_run: Annotated[bool, _option("--dry-run", help="Print the grid, the cohorts and an estimate; train nothing.")] = False,
+) -> int:
+    """Train a grid of variants, label budgets and seeds; runs that are already stored are not repeated."""
+    from bench import registry
+    from bench.execution import DataSource, group
+    from bench.execution.worker import Job
+    from bench.grid import Options, plan, suites
+    from bench.grid.plan import index_file_of
+    from bench.store import Store
+
+    for path in plugin or []:
+        registry.load_file(path)
+    typed = {
+        "variants": variants, "dataset": dataset, "labels": labels, "label_selection": label_selection, "seeds": seeds,
+        "protocol": protocol, "set": set_ or None, "steps": steps, "scale": scale, "validation": validation,
+        "unlabelled": unlabelled,
+    }  # fmt: skip
+    chosen = {**(suites.load(suite) if suite else {}), **{k: v for k, v in typed.items() if v is not None}}
+    _one_schedule(chosen, typed)
+    source = DataSource(chosen.pop("dataset", "digits"), data or default_data(), image_size)
+    place, processes, size = _device(device), _count(jobs, "--jobs"), _cohort_size(cohort)
+    options = Options(settings=chosen.pop("set", []), recipe=recipe, **chosen)
+    loaded = source.load()
+    runs = plan(options, loaded)
+    source = DataSource(source.name, source.root, image_size, index_file_of(options))
+    store = Store(results)
+    missing = [r for r in runs if not store.has(r)]
+    processes = 1 if place.type == "cuda" and jobs is None else processes
+    cohorts = group(missing, loaded, place, processes, size)
+    if dry_run:
+        from bench.execution.estimate import describe_grid
+
+        out.print(describe_grid(runs, cohorts, loaded, place, processes, source), markup=False)
+        return 0
+    store.writable()
+    job = Job(results, source, str(place), tuple(plugin or []), save_weights, save_logits)
+    _train(store, cohorts, job, processes, f"{len(runs)} runs, {len(runs) - len(missing)} of them already stored")
+    return _conclude(store, runs, results)
+
+
+def _one_schedule(chosen: dict[str, Any], typed: dict[str, Any]) -> None:
+    """A --steps or --scale that was typed replaces whichever of the two the suite has."""
+    if typed["steps"] is not None and typed["scale"] is None:
+        chosen.pop("scale", None)
+    if typed["scale"] is not None and typed["steps"] is None:
+        chosen.pop("steps", None)
+
+
+def _device(name: str) -> Any:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {shorten(name)!r}: allowed are auto, cpu and cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no CUDA device that torch can use. Use --device cpu or auto.")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def _count(value: int | None, option: str) -> int:
+    if value is not None and value < 1:
+        raise UsageError(f"{option} {value}: allowed are 1 and larger numbers.")
+    return value or os.cpu_count() or 1
+
+
+def _cohort_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--cohort {shorten(text)!r}: allowed are auto and numbers from 1.")
+    return int(text)
+
+
+def _train(store: Any, cohorts: Any, job: Any, processes: int, what: str) -> None:
+    from bench.execution import launch
+    from bench.reporting.live import Display
+
+    out.print(f"{what}; {len(cohorts)} cohorts to train with {processes} worker processes", markup=False)
+    if not cohorts:
+        return
+    try:
+        with Display(store, cohorts, out):
+            launch(cohorts, job, processes)
+    except KeyboardInterrupt:
+        out.print("\nInterrupted. What has finished is stored; the same command completes the rest:", markup=False)
+        out.print("  " + shlex.join(["bench", *sys.argv[1:]]), markup=False)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _conclude(store: Any, runs: Any, results: Path) -> int:
+    """The table of the grid, what went wrong, where things are and how to go on."""
+    from bench.analysis.cells import cells
+    from bench.analysis.runs import runs_frame
+    from bench.reporting.tables import render, supervised_hint
+
+    records = [store.get(run.id) for run in runs if store.path(run).exists()]
+    summary = cells(runs_frame(records, "last"))
+    out.print("\n" + render(summary, "markdown"), markup=False)
+    failed = [record for record in records if record.status == "failed"]
+    for reason in sorted({record.reason for record in failed}):
+        names = [r.id for r in failed if r.reason == reason]
+        out.print(f"failed ({len(names)} runs, e.g. {names[0]}): {shorten(reason, 300)}", markup=False)
+    if hint := supervised_hint(summary):
+        out.print(hint, markup=False)
+    folders = sorted({str(store.path(run).parent) for run in runs})
+    first = records[0].id if records else "RUN_ID"
+    where = "" if results == DEFAULT_RESULTS else f" {shlex.quote(str(results))}"
+    option = "" if results == DEFAULT_RESULTS else f" --results {shlex.quote(str(results))}"
+    out.print("\nRun files: " + ", ".join(folders), markup=False)
+    out.print(
+        f"Go on with:\n  bench table{where} --format latex        the same table for a paper (also: csv, --metric errors)\n"
+        f"  bench show {first}{option}     everything about one run\n"
+        f"  bench list runs{where}                  all runs stored there",
+        markup=False,
+    )
+    return FAILURE if failed or len(records) < len(runs) else 0

@@ -1,0 +1,88 @@
+"""Which runs train together, and how many."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench import registry
+from bench.datasets import Dataset, load
+from bench.grid import Run, task_of
+from bench.training.executor import stacks
+from bench.training.storage import template
+from bench.variant import Variant
+
+LARGEST_STACKED = 15  # vmap on a CPU: the cost per run has fallen to its floor, memory and lost work grow on
+LARGEST_ON_GPU = 40  # not yet measured: the seeds of four budgets
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a worker gets the dataset from."""
+
+    name: str
+    root: Path
+    image_size: int | None = None
+    index_file: Path | None = None
+
+    def load(self) -> Dataset:
+        return load(self.name, self.root, image_size=self.image_size)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Runs that train together."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+
+def variant_of(run: Run, dataset: Dataset) -> Variant:
+    """The run's variant with its task and recipe."""
+    kind = registry.get(run.variant)
+    recipe = kind.recipe_type.model_validate_json(json.dumps(run.recipe), strict=True)
+    return kind(task_of(dataset, run.budget, run.validation, run.unlabelled), recipe)
+
+
+def group(runs: Sequence[Run], dataset: Dataset, device: torch.device, jobs: int, size: int | None) -> list[Cohort]:
+    """Puts runs of equal shape and schedule into cohorts of at most `size` (None: by rule), long ones first.
+
+    The rule: as many as stacking makes cheaper; one where it makes nothing cheaper (loop executor on a CPU); but enough
+    cohorts to keep all jobs busy. On a CPU the results do not depend on it.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_shape(run, dataset), []).append(run)
+    cohorts = []
+    for members in groups.values():
+        variant = variant_of(members[0], dataset)
+        largest = size or _largest(variant, device)
+        pieces = math.ceil(len(members) / largest)
+        if size is None:
+            pieces = max(pieces, min(len(members), math.ceil(jobs / len(groups))))
+        for index in range(pieces):
+            part = tuple(members[index::pieces])
+            cohorts.append(Cohort(f"{part[0].label}-{part[0].protocol}-{part[0].id}", part))
+    return sorted(cohorts, key=lambda c: -c.runs[0].steps * len(c.runs))
+
+
+def _largest(variant: Variant, device: torch.device) -> int:
+    if device.type == "cuda":
+        return LARGEST_ON_GPU
+    return LARGEST_STACKED if stacks([template(make) for make in variant.networks().values()], device) else 1
+
+
+def _shape(run: Run, dataset: Dataset) -> str:
+    """Equal for runs that may share a cohort: same variant, recipe, steps, phases and draws."""
+    variant = variant_of(run, dataset)
+    phases = [
+        (p.name, p.share, sorted(p.fresh), [(x.name, x.networks, x.lr, x.optimiser, x.ema, x.every, x.repeat) for x in p.players])
+        for p in variant.phases()
+    ]  # fmt: skip
+    draws = [sorted(d.items()) for d in (variant.draws(), variant.initial_draws())]
+    return repr([run.label, run.version, run.protocol, run.recipe, run.steps, run.validation, phases, draws])

@@ -1,0 +1,61 @@
+"""Cohorts as joblib jobs. A killed worker costs its own cohort one more try, and nobody else anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from bench.execution.cohorts import Cohort
+from bench.execution.worker import Job, failure, work
+from bench.store import Store, append_progress, read_progress
+
+
+def launch(cohorts: Sequence[Cohort], job: Job, jobs: int) -> None:
+    """Trains all cohorts in `jobs` worker processes. Returns when every run is stored, failed ones included.
+
+    joblib drops everything in flight when one worker dies, and cannot say whose fault it was. So what had started is
+    tried again alone, one cohort at a time; what dies then is recorded as failed, and the rest goes on in parallel.
+    """
+    store = Store(job.results)
+    offsets = {cohort.name: read_progress(store.progress_path(cohort.name))[1] for cohort in cohorts}
+    pending, suspects = list(cohorts), []
+    while pending:
+        if _all_returned(pending, job, jobs):
+            break
+        left = [c for c in pending if _last_event(store, c, offsets) != "finished"]
+        started = [c for c in left if _last_event(store, c, offsets) is not None]
+        suspects += started
+        pending = [c for c in left if c not in started] if started else left
+        if not started:  # died before a cohort could say that it had started: nobody to blame, so one at a time
+            suspects, pending = suspects + left, []
+    for cohort in suspects:
+        if not _all_returned([cohort], job, 1):
+            _record_death(store, cohort)
+
+
+def _all_returned(cohorts: Sequence[Cohort], job: Job, jobs: int) -> bool:
+    """Whether all workers came back; False when one was killed."""
+    try:
+        # with n_jobs=1 joblib would train in this process, which must survive: so two workers, and one job in flight
+        Parallel(n_jobs=max(2, jobs), backend="loky", batch_size=1, pre_dispatch=jobs)(
+            delayed(work)(cohort, job) for cohort in cohorts
+        )
+    except TerminatedWorkerError:
+        return False
+    return True
+
+
+def _last_event(store: Store, cohort: Cohort, offsets: dict[str, int]) -> str | None:
+    events, _ = read_progress(store.progress_path(cohort.name), offsets[cohort.name])
+    return events[-1]["event"] if events else None
+
+
+def _record_death(store: Store, cohort: Cohort) -> None:
+    missing = [run for run in cohort.runs if not store.has(run)]
+    for run in missing:
+        store.write(failure(run, "the worker process was killed, twice (out of memory?)"))
+    append_progress(
+        store.progress_path(cohort.name), {"event": "finished", "runs": len(missing), "failed": len(missing)}
+    )

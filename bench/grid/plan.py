@@ -1,0 +1,151 @@
+"""From options to runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.datasets import Dataset, make_split, parse_budgets, selection_name
+from bench.errors import UsageError, unknown
+from bench.grid.options import Settings, override, parse_names, parse_seeds, parse_settings, read_recipe_file
+from bench.grid.run import Run, run_id
+from bench.variant import SMOKE_STEPS, Recipe, Task, Variant
+
+PROTOCOLS = ("common", "paper", "smoke")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `bench run` was asked for, as typed."""
+
+    variants: str = "supervised,fm,triple"
+    labels: str = "20,50,100"
+    label_selection: str = "balanced"
+    seeds: str = "10"
+    protocol: str = "common"
+    settings: list[str] = field(default_factory=list)
+    recipe: Path | None = None
+    steps: int | None = None
+    scale: float | None = None
+    validation: int = 0
+    unlabelled: int | None = None
+
+
+def plan(options: Options, dataset: Dataset) -> list[Run]:
+    """All runs of the grid, variant by variant.
+
+    Raises:
+        UsageError: anything about the options that cannot be done; nothing has been written then.
+    """
+    variants = [registry.get(name) for name in parse_names(options.variants, "--variants")]
+    budgets, seeds = parse_budgets(options.labels, dataset.n_train), parse_seeds(options.seeds)
+    selection, index_file = selection_name(options.label_selection)
+    _check_schedule(options)
+    settings = _settings(options, [v.name for v in variants])
+    for budget in budgets:  # one real split per budget: every reason to refuse one holds for all seeds
+        make_split(
+            dataset, seed=seeds[0], budget=budget, selection=selection, validation=options.validation,
+            unlabelled=options.unlabelled, index_file=index_file,
+        )  # fmt: skip
+    runs = []
+    for variant in variants:
+        base = base_recipe(variant, options.protocol, dataset)
+        recipe = override(base, variant.name, settings.get(variant.name, {}))
+        for budget in budgets:
+            task = task_of(dataset, budget, options.validation, options.unlabelled)
+            steps = _steps(variant(task, recipe), options)
+            _check_pools(variant(task, recipe), dataset)
+            runs += [_run(variant, base, recipe, dataset, budget, selection, seed, steps, options) for seed in seeds]
+    return runs
+
+
+def base_recipe(variant: type[Variant], protocol: str, dataset: Dataset) -> Recipe:
+    """The protocol's own recipe for a dataset, before any field is set."""
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    shape_class = task_of(dataset, 1, 0, None).shape_class
+    return variant.recipe_for(protocol, dataset.name, shape_class)
+
+
+def task_of(dataset: Dataset, budget: int, validation: int, unlabelled: int | None) -> Task:
+    rest = dataset.n_images - budget - validation
+    return Task(
+        dataset.image_shape, dataset.classes, dataset.value_range, budget, rest if unlabelled is None else unlabelled
+    )
+
+
+def _settings(options: Options, variants: list[str]) -> Settings:
+    """Recipe fields by variant: those of the recipe file, then those of --set."""
+    settings: Settings = {}
+    sources: list[tuple[str, Mapping[str, Mapping[str, Any]]]] = [("--set", parse_settings(options.settings))]
+    if options.recipe is not None:
+        sources.insert(0, ("--recipe", read_recipe_file(options.recipe)))
+    for option, source in sources:
+        for name, fields in source.items():
+            if name not in variants:
+                raise unknown(f"variant in {option}", name, variants, "Only variants of this grid can be set.")
+            settings.setdefault(name, {}).update(fields)
+    return settings
+
+
+def _check_schedule(options: Options) -> None:
+    if options.steps is not None and options.scale is not None:
+        raise UsageError("--steps and --scale exclude each other: give the number of steps, or a factor on it.")
+    if options.steps is not None and options.steps < 1:
+        raise UsageError(f"--steps {options.steps}: allowed are 1 and larger numbers.")
+    if options.scale is not None and not 0 < options.scale <= 1000:
+        raise UsageError(f"--scale {options.scale}: allowed are numbers above 0 (0.1 is a tenth), up to 1000.")
+    if options.protocol == "smoke" and (options.steps or 0) > SMOKE_STEPS:
+        raise UsageError(f"--steps {options.steps}: the smoke protocol takes at most {SMOKE_STEPS} steps.")
+
+
+def _steps(variant: Variant, options: Options) -> int:
+    if options.steps is not None:
+        return options.steps
+    if options.scale is not None:
+        return max(1, round(variant.steps() * options.scale))
+    return variant.steps()
+
+
+def _check_pools(variant: Variant, dataset: Dataset) -> None:
+    task = variant.task
+    for name, draw in {**variant.draws(), **variant.initial_draws()}.items():
+        if draw.pool == "unlabelled" and task.unlabelled < 1:
+            raise UsageError(
+                f"--labels {task.labelled}: variant {variant.name!r} draws {name!r} from images without a label, "
+                f"and {dataset.name} has none left. Lower --labels, or set a recipe whose pool contains the labelled ones."
+            )
+
+
+def _run(
+    variant: type[Variant], base: Recipe, recipe: Recipe, dataset: Dataset, budget: int, selection: str, seed: int,
+    steps: int, options: Options,
+) -> Run:  # fmt: skip
+    values, defaults = recipe.model_dump(mode="json"), base.model_dump(mode="json")
+    label = options.protocol
+    if options.steps is not None:
+        label += f"@{options.steps}"
+    elif options.scale is not None and options.scale != 1:
+        label += f"@{options.scale:g}"
+    fixed: dict[str, Any] = {
+        "dataset_hash": dataset.content_hash, "budget": budget, "selection": selection, "seed": seed, "steps": steps,
+        "validation": options.validation, "unlabelled": options.unlabelled,
+    }  # fmt: skip
+    return Run(
+        id=run_id(variant, recipe, **fixed),
+        variant=variant.name,
+        version=variant.version,
+        dataset=dataset.name,
+        protocol=label,
+        recipe=values,
+        overrides={name: value for name, value in values.items() if value != defaults[name]},
+        **fixed,
+    )
+
+
+def index_file_of(options: Options) -> Path | None:
+    """The index file that the selection names, if it names one."""
+    return selection_name(options.label_selection)[1]

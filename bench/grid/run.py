@@ -1,0 +1,73 @@
+"""One run and its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.variant import Recipe, Variant
+
+NUMERICS_VERSION = 1  # raise it when the trainer's numbers change: every earlier run then becomes stale
+
+
+class Run(BaseModel):
+    """One (variant, dataset, recipe, budget, selection, seed): all that fixes its numbers, and the names to show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    variant: str
+    version: int
+    dataset: str
+    dataset_hash: str  # of the content, never of a path
+    protocol: str  # as tables show it: `common`, `paper@0.1`, `common@400`, `smoke`
+    recipe: dict[str, Any]  # every field, resolved
+    overrides: dict[str, Any]  # the fields that differ from the protocol's recipe
+    budget: int
+    selection: str  # `balanced`, `random`, `first`, `file:HASH`
+    seed: int
+    steps: int
+    validation: int = 0
+    unlabelled: int | None = None  # cap on the unlabelled pool; None: all of it
+
+    @property
+    def label(self) -> str:
+        """The variant as tables show it: `fm`, or `fm[lr=0.3]` where fields were overridden."""
+        if not self.overrides:
+            return self.variant
+        fields = ",".join(f"{name}={value}" for name, value in sorted(self.overrides.items()))
+        return f"{self.variant}[{fields}]"
+
+
+def run_id(
+    variant: type[Variant],
+    recipe: Recipe,
+    *,
+    dataset_hash: str,
+    budget: int,
+    selection: str,
+    seed: int,
+    steps: int,
+    validation: int,
+    unlabelled: int | None,
+) -> str:
+    """16 hexadecimal digits: a hash of everything that a run's numbers depend on, and of nothing else."""
+    identity = {
+        "numerics": NUMERICS_VERSION,
+        "variant": [variant.name, variant.version],
+        "dataset": dataset_hash,
+        "selection": selection,
+        "budget": budget,
+        "seed": seed,
+        "steps": steps,
+        "recipe": recipe.identity(),
+    }
+    if validation:
+        identity["validation"] = validation
+    if unlabelled is not None:
+        identity["unlabelled"] = unlabelled
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Training of a cohort: many runs as one stacked computation, each with the bits that it would have alone."""

@@ -1,0 +1,135 @@
+"""What each step draws from the training set: index blocks per run, made ahead of time and moved to the device once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.datasets import Dataset, Split
+from bench.errors import UsageError
+from bench.streams import torch_generator
+from bench.variant import Draw, Examples
+
+BLOCK = 64  # steps per block of indices
+
+
+class Sampler:
+    """Endless positions into a pool of `pool` images, in the order of a draw."""
+
+    def __init__(self, draw: Draw, pool: int, generator: torch.Generator) -> None:
+        self.draw, self.pool, self.generator = draw, pool, generator
+        self.permutation = torch.empty(0, dtype=torch.int64)
+        self.at = 0
+
+    def take(self, steps: int) -> Tensor:
+        """Positions `[steps, size]`."""
+        if self.draw.order == "all":
+            return torch.arange(self.pool).expand(steps, -1)
+        if self.draw.order == "replacement":
+            return torch.randint(self.pool, (steps, self.draw.size), generator=self.generator)
+        return torch.stack([self._next() for _ in range(steps)])
+
+    def _next(self) -> Tensor:
+        size, pieces = self.draw.size, []
+        if self.draw.order == "epoch" and len(self.permutation) - self.at < size <= self.pool:
+            self._shuffle()
+        while size:
+            if self.at == len(self.permutation):
+                self._shuffle()
+            piece = self.permutation[self.at : self.at + size]
+            self.at += len(piece)
+            size -= len(piece)
+            pieces.append(piece)
+        return torch.cat(pieces)
+
+    def _shuffle(self) -> None:
+        self.permutation = torch.randperm(self.pool, generator=self.generator)
+        self.at = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state(), "permutation": self.permutation.clone(), "at": self.at}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        self.permutation, self.at = state["permutation"].clone(), state["at"]
+
+
+class Batches:
+    """The batches of a cohort: for each draw images `[runs, size, *image_shape]`, or `Examples` where labelled.
+
+    Labels are read through each run's `LabelledSet`, which counts them and refuses any other.
+    """
+
+    def __init__(
+        self,
+        draws: Mapping[str, Draw],
+        dataset: Dataset,
+        splits: Sequence[Split],
+        seeds: Sequence[int],
+        device: torch.device,
+        images: Tensor,
+    ) -> None:
+        self.draws, self.dataset, self.splits, self.device, self.images = draws, dataset, splits, device, images
+        self.pools = {name: [_pool(draw, name, split) for split in splits] for name, draw in draws.items()}
+        self.samplers = {
+            name: [
+                Sampler(draw, len(pool), torch_generator("cpu", seed, "batches", name))
+                for pool, seed in zip(self.pools[name], seeds, strict=True)
+            ]
+            for name, draw in draws.items()
+        }
+        self.block: dict[str, Tensor] = {}
+        self.at = self.length = 0
+
+    def next(self, remaining: int) -> dict[str, Any]:
+        """The next step's batch; `remaining` (steps of the run, this one included) bounds what is drawn ahead."""
+        if self.at == self.length:
+            self._draw_block(min(BLOCK, remaining))
+        batch: dict[str, Any] = {}
+        for name, draw in self.draws.items():
+            images = self.dataset.scale(self.images[self.block[name][self.at]])
+            labelled = draw.pool == "labelled"
+            batch[name] = Examples(images, self.block[name + "/labels"][self.at]) if labelled else images
+        self.at += 1
+        return batch
+
+    def _draw_block(self, steps: int) -> None:
+        block: dict[str, list[Tensor]] = {}
+        for name, draw in self.draws.items():
+            for run, sampler in enumerate(self.samplers[name]):
+                positions = sampler.take(steps).numpy()
+                block.setdefault(name, []).append(torch.from_numpy(self.pools[name][run][positions]))
+                if draw.pool == "labelled":
+                    labels = self.splits[run].labelled.read(positions)
+                    block.setdefault(name + "/labels", []).append(torch.from_numpy(labels))
+        self.block = {
+            name: torch.stack(parts, 1).to(self.device) for name, parts in block.items()
+        }  # [steps, runs, size]
+        self.at, self.length = 0, steps
+
+    def state_dict(self) -> dict[str, Any]:
+        samplers = {name: [s.state_dict() for s in runs] for name, runs in self.samplers.items()}
+        return {"samplers": samplers, "block": dict(self.block), "at": self.at, "length": self.length}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, runs in self.samplers.items():
+            for sampler, saved in zip(runs, state["samplers"][name], strict=True):
+                sampler.load_state_dict(saved)
+        self.block = {name: value.to(self.device) for name, value in state["block"].items()}
+        self.at, self.length = state["at"], state["length"]
+
+
+def _pool(draw: Draw, name: str, split: Split) -> np.ndarray:
+    """The images that a draw may take: indices into the training set."""
+    labelled, unlabelled = split.labelled.indices, split.unlabelled
+    pool = {"labelled": labelled, "unlabelled": unlabelled, "all": np.sort(np.concatenate([labelled, unlabelled]))}
+    if len(pool[draw.pool]) == 0:
+        raise UsageError(
+            f"the draw {name!r} has no image to draw from: the labelled set takes all of the training set. "
+            "Lower --labels, or use a recipe whose unlabelled pool contains the labelled images."
+        )
+    return pool[draw.pool]

@@ -1,0 +1,154 @@
+"""Two ways to run one loss for every run of a cohort, on the same stacked storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_map
+
+from bench.training.noise import Tape
+from bench.training.storage import StackedNetwork
+from bench.variant import Nets, Noise
+
+Networks = Mapping[str, StackedNetwork]
+Weights = Mapping[str, Mapping[str, Tensor]]  # network -> parameter or buffer -> [runs, *shape]
+LARGEST_STACKED = 2**17  # elements of a weight; measured on CPU, break-even lies near a 512 x 256 matrix
+
+
+class Executor(Protocol):
+    def losses(
+        self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Runs `loss` for every run and back-propagates into the owned networks' gradients.
+
+        Returns: losses `[runs]`, logs `{name: [runs]}`, new state `{name: [runs, *shape]}`, all detached.
+        """
+
+    def logits(self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor) -> Tensor:
+        """`[runs, batch, K]` for images `[batch, *image_shape]` that all runs share."""
+
+
+class BoundNetwork:
+    """One run's network: call it like the module; `tensors` are its parameters and buffers by name."""
+
+    def __init__(self, template: nn.Module, tensors: dict[str, Tensor]) -> None:
+        self.template, self.tensors = template, tensors
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        return functional_call(self.template, self.tensors, args, kwargs, strict=True)
+
+
+def assemble(networks: Networks, tensors: Mapping[str, dict[str, Tensor]]) -> Nets:
+    """`nets.NAME` is the network of one run with the given parameters and buffers."""
+    return Nets(**{name: BoundNetwork(net.template, tensors[name]) for name, net in networks.items()})
+
+
+def objective(networks: Networks, loss: Callable[..., Any]) -> Callable[..., tuple[Tensor, Any, Any]]:
+    """A player's loss as a function of one run's tensors."""
+
+    def one(tensors: Any, batch: Any, tape: Tape, state: Any, progress: Tensor) -> tuple[Tensor, Any, Any]:
+        value, logs, *new = loss(assemble(networks, tensors), batch, Noise(*tape), state, progress)
+        return value, logs, new[0] if new else {}
+
+    return one
+
+
+class VmapExecutor:
+    """All runs in one batched computation: pays for tiny networks on a CPU, and on a GPU."""
+
+    name = "vmap"
+
+    def __init__(self, networks: Networks) -> None:
+        self.networks = networks
+
+    def losses(
+        self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        tensors = {
+            name: {**(net.leaves if name in owned else net.parameters), **net.buffers}
+            for name, net in self.networks.items()
+        }
+        one = vmap(objective(self.networks, loss), in_dims=(0, 0, 0, 0, None))
+        values, logs, new = one(tensors, batch, tape, state, progress)
+        values.sum().backward()
+        return values.detach(), _detached(logs), _detached(new)
+
+    def logits(self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor) -> Tensor:
+        def one(tensors: Any) -> Tensor:
+            return classify(assemble(self.networks, tensors), images)
+
+        with torch.no_grad():
+            return vmap(one)({name: {**parameters[name], **buffers[name]} for name in self.networks})
+
+
+class LoopExecutor:
+    """Run after run as ordinary PyTorch on its slices: as fast as plain modules for anything large on a CPU."""
+
+    name = "loop"
+
+    def __init__(self, networks: Networks) -> None:
+        self.networks = networks
+        runs = range(next(iter(networks.values())).runs)
+        self.slices = [
+            _slice({name: {**net.parameters, **net.buffers} for name, net in networks.items()}, i) for i in runs
+        ]
+        self.leaves = [
+            {name: {**self.slices[i][name], **net.run_leaves[i]} for name, net in networks.items()} for i in runs
+        ]
+
+    def losses(
+        self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        one = objective(self.networks, loss)
+        results = []
+        for i in range(len(self.slices)):
+            tensors = {name: (self.leaves if name in owned else self.slices)[i][name] for name in self.networks}
+            value, logs, new = one(tensors, _slice(batch, i), _slice(tape, i), _slice(state, i), progress)
+            value.backward()
+            results.append((value.detach(), _detached(logs), _detached(new)))
+        return _stack(results)
+
+    def logits(self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor) -> Tensor:
+        weights = {name: {**parameters[name], **buffers[name]} for name in self.networks}
+        with torch.no_grad():
+            return torch.stack(
+                [classify(assemble(self.networks, _slice(weights, i)), images) for i in range(len(self.slices))]
+            )
+
+
+def choose(networks: Networks, device: torch.device) -> VmapExecutor | LoopExecutor:
+    """The executor for these networks: a rule per shape and device, never of the cohort's size.
+
+    On a CPU stacking pays only while the price of a call, not its arithmetic, is what costs; convolutions lose by it.
+    """
+    return VmapExecutor(networks) if stacks([n.template for n in networks.values()], device) else LoopExecutor(networks)
+
+
+def stacks(templates: Sequence[nn.Module], device: torch.device) -> bool:
+    """Whether these networks run under `vmap`."""
+    if device.type != "cpu":
+        return True
+    convolutions = any(isinstance(m, nn.modules.conv._ConvNd) for t in templates for m in t.modules())
+    return not convolutions and max(p.numel() for t in templates for p in t.parameters()) <= LARGEST_STACKED
+
+
+def _slice(tree: Any, run: int) -> Any:
+    return tree_map(lambda tensor: tensor[run], tree)
+
+
+def _detached(tree: Any) -> Any:
+    return tree_map(lambda tensor: tensor.detach(), tree)
+
+
+def _stack(results: Sequence[tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]]) -> Any:
+    values, logs, states = zip(*results, strict=True)
+    return torch.stack(values), _stack_dicts(logs), _stack_dicts(states)
+
+
+def _stack_dicts(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    rows = list(parts)
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}

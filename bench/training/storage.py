@@ -1,0 +1,78 @@
+"""Where the weights of a cohort live: per network one flat tensor of parameters and one of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bench.streams import stream
+
+PADDING = 64  # elements; vectorised kernels treat a ragged end differently, so no run may lie in one
+
+
+class StackedNetwork:
+    """One network of every run of a cohort.
+
+    `flat` holds parameter after parameter, each `[runs, *shape]`; `parameters` are views into it. `leaves` (all runs)
+    and `run_leaves[i]` (run i) are the same memory as autograd leaves whose `.grad` are views into `gradient`, so that
+    `backward()` fills one contiguous tensor and the optimiser sees one.
+    """
+
+    def __init__(self, template: nn.Module, modules: Sequence[nn.Module], device: torch.device) -> None:
+        """`template` is the network on the meta device, `modules` the initialised networks of the runs."""
+        self.template, self.runs = template, len(modules)
+        self.shapes = {name: tuple(p.shape) for name, p in template.named_parameters()}
+        size = sum(p.numel() for p in template.parameters()) * self.runs
+        self.flat = torch.zeros(-(-size // PADDING) * PADDING, device=device)
+        self.gradient = torch.zeros_like(self.flat)
+        self.flat.grad = self.gradient
+        self.parameters = self.views(self.flat)
+        self.buffers = {
+            name: torch.stack([dict(m.named_buffers())[name] for m in modules]).to(device)
+            for name, _ in template.named_buffers()
+        }
+        with torch.no_grad():
+            for i, module in enumerate(modules):
+                for name, value in module.named_parameters():
+                    self.parameters[name][i].copy_(value)
+        gradients = self.views(self.gradient)
+        self.leaves = {name: _leaf(self.parameters[name], gradients[name]) for name in self.shapes}
+        self.run_leaves = [
+            {name: _leaf(self.parameters[name][i], gradients[name][i]) for name in self.shapes}
+            for i in range(self.runs)
+        ]
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """The parameters `[runs, *shape]` inside a tensor of `flat`'s layout."""
+        found, start = {}, 0
+        for name, shape in self.shapes.items():
+            end = start + self.runs * torch.Size(shape).numel()
+            found[name] = flat[start:end].view(self.runs, *shape)
+            start = end
+        return found
+
+    def finite(self) -> Tensor:
+        """For each run, whether all its parameters are finite: bool `[runs]`."""
+        checks = [torch.isfinite(p).flatten(1).all(1) for p in self.parameters.values()]
+        return torch.stack(checks).all(0)
+
+
+def _leaf(value: Tensor, gradient: Tensor) -> Tensor:
+    leaf = value.detach().requires_grad_()
+    leaf.grad = gradient
+    return leaf
+
+
+def build(constructor: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
+    """A network initialised from its own stream; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "init", name))
+        return constructor()
+
+
+def template(constructor: Callable[[], nn.Module]) -> nn.Module:
+    """The network without memory, for `functional_call`: whatever is not a parameter or buffer then fails loudly."""
+    with torch.device("meta"):
+        return constructor()

@@ -1,0 +1,50 @@
+"""FM-GAN: feature matching with K logits (Salimans et al., arXiv:1606.03498, sections 3.1 and 5).
+
+    s(x) = logsumexp_k l_k(x),  D(x) = Z / (Z + 1) = sigmoid(s(x))   (K logits, the fake class's logit fixed at 0)
+    L_D  = mean_lab CE(l(x), y) - w/2 mean_unl log D(x) - w/2 mean_gen log(1 - D(G(z)))
+    L_G  = mean_j (mean f_j(G(z)) - mean f_j(x))^2           (f: the last hidden layer, in training mode)
+
+The recipe `paper` follows the released code (openai/improved-gan, head), which differs from the article in the factors
+1/2 and in the division of L_G by the number of features; so does this file. Deviations from that code:
+
+1. One pass of D over labelled, unlabelled and generated images together: D has no batch norm, so nothing changes.
+2. Labelled images are tiled without end, where the MNIST script runs short at the end of an epoch for budgets that do
+   not divide 60,000.
+3. The 500 images of the data-dependent initialisation are drawn from a permutation of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.variant import Nets, Noise, State
+from variants.parts.heads import k_logits_score
+from variants.parts.losses import accuracy, fake_loss, feature_matching, real_loss
+from variants.parts.recipes import TwoPlayerRecipe
+from variants.parts.two_player import Loss, TwoPlayer
+
+
+class FM(TwoPlayer):
+    name = "fm"
+    recipes = {
+        "paper": {"grey": TwoPlayerRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "common": {k: TwoPlayerRecipe(steps=1000, lr=3e-3, batch=50, classifier=(256, 128, 64), eps_inside=False, ema_decay=0.99, ema_zero_start=False, evaluate_with="ema", generator=(128, 128)) for k in ("grey", "vector", "colour")},
+    }
+
+    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        labelled, labels = batch["labelled"]
+        images = torch.cat([labelled, batch["unlabelled"], self.fakes(nets, noise)])
+        l_lab, l_unl, l_gen = nets.discriminator(images, noise).split(self.recipe.batch)
+        supervised = F.cross_entropy(l_lab, labels)
+        real, fake = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_gen))
+        loss = supervised + self.recipe.unsupervised_weight * (0.5 * real + 0.5 * fake)
+        return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab, labels)}
+
+    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        real = nets.discriminator(batch["unlabelled_generator"], noise, features=True)
+        fake = nets.discriminator(self.fakes(nets, noise), noise, features=True)
+        return feature_matching(real, fake), {}

@@ -1,0 +1,48 @@
+"""Option I: a softmax over K + 1 classes, and a generator that lowers the probability of the fake one.
+
+    p = softmax over K + 1 logits,  D(x) = 1 - p_{K+1}(x) = sigmoid(s(x)),  s = logsumexp_{k<=K} l_k - l_{K+1}
+    L_D = mean_lab -log p_y(x) - w/2 mean_unl log(1 - p_{K+1}(x)) - w/2 mean_gen log p_{K+1}(G(z))
+    L_G = -1/2 mean_gen log(1 - p_{K+1}(G(z)))
+
+Salimans et al. (arXiv:1606.03498, section 5) and Odena (arXiv:1606.01583) describe the K + 1 classes; the label term is
+the joint one (over K + 1 classes). Neither gives networks for MNIST with this generator loss, so:
+
+1. `paper` takes FM-GAN's networks, optimiser and schedule: what differs from `fm` is the head and the generator's loss.
+2. The factors 1/2 of FM-GAN's code are kept, so that both unsupervised terms together weigh as much as the label term.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.variant import Nets, Noise, State
+from variants.parts.heads import k_plus_one_score
+from variants.parts.losses import accuracy, fake_loss, real_loss
+from variants.parts.recipes import TwoPlayerRecipe
+from variants.parts.two_player import Loss, TwoPlayer
+
+
+class OptionI(TwoPlayer):
+    name = "option1"
+    fake_class = True
+    recipes = {
+        "paper": {"grey": TwoPlayerRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "common": {k: TwoPlayerRecipe(steps=1000, lr=3e-3, batch=50, classifier=(256, 128, 64), eps_inside=False, ema_decay=0.99, ema_zero_start=False, evaluate_with="ema", generator=(128, 128)) for k in ("grey", "vector", "colour")},
+    }
+
+    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        labelled, labels = batch["labelled"]
+        images = torch.cat([labelled, batch["unlabelled"], self.fakes(nets, noise)])
+        l_lab, l_unl, l_gen = nets.discriminator(images, noise).split(self.recipe.batch)
+        supervised = F.cross_entropy(l_lab, labels)
+        real, fake = real_loss(k_plus_one_score(l_unl)), fake_loss(k_plus_one_score(l_gen))
+        loss = supervised + self.recipe.unsupervised_weight * (0.5 * real + 0.5 * fake)
+        return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab, labels)}
+
+    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        logits = nets.discriminator(self.fakes(nets, noise), noise)
+        return 0.5 * real_loss(k_plus_one_score(logits)), {}

@@ -1,0 +1,44 @@
+"""Option II: K logits read as D(x) = Z / (Z + 1), and a generator with the non-saturating loss; no feature matching.
+
+    s(x) = logsumexp_k l_k(x),  Z = exp s,  D(x) = Z / (Z + 1) = sigmoid(s(x))
+    L_D  = mean_lab CE(l(x), y) - w/2 mean_unl log D(x) - w/2 mean_gen log(1 - D(G(z)))
+    L_G  = -1/2 mean_gen log D(G(z))
+
+The head is Salimans et al.'s (arXiv:1606.03498, section 5), the generator's loss Goodfellow et al.'s (arXiv:1406.2661).
+1. `paper` takes FM-GAN's networks, optimiser and schedule: what differs from `fm` is the generator's loss alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.variant import Nets, Noise, State
+from variants.parts.heads import k_logits_score
+from variants.parts.losses import accuracy, fake_loss, real_loss
+from variants.parts.recipes import TwoPlayerRecipe
+from variants.parts.two_player import Loss, TwoPlayer
+
+
+class OptionII(TwoPlayer):
+    name = "option2"
+    recipes = {
+        "paper": {"grey": TwoPlayerRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "common": {k: TwoPlayerRecipe(steps=1000, lr=3e-3, batch=50, classifier=(256, 128, 64), eps_inside=False, ema_decay=0.99, ema_zero_start=False, evaluate_with="ema", generator=(128, 128)) for k in ("grey", "vector", "colour")},
+    }
+
+    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        labelled, labels = batch["labelled"]
+        images = torch.cat([labelled, batch["unlabelled"], self.fakes(nets, noise)])
+        l_lab, l_unl, l_gen = nets.discriminator(images, noise).split(self.recipe.batch)
+        supervised = F.cross_entropy(l_lab, labels)
+        real, fake = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_gen))
+        loss = supervised + self.recipe.unsupervised_weight * (0.5 * real + 0.5 * fake)
+        return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab, labels)}
+
+    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        logits = nets.discriminator(self.fakes(nets, noise), noise)
+        return 0.5 * real_loss(k_logits_score(logits)), {}

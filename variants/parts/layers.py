@@ -1,0 +1,161 @@
+"""Layers with explicit noise. `forward(x, noise, update)`: noise None means evaluation; update moves running statistics.
+
+Everything here has the same bits alone and stacked (`torch.func.vmap`), and weight normalisation scales the outputs, not
+the weight matrix, which saves two passes over the weights.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.variant import Noise
+
+
+class Layer(nn.Module):
+    """A layer whose forward takes `(x, noise, update)`; `Stack` calls any other module with `x` alone."""
+
+
+class Stack(Layer):
+    """Layers one after the other."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, noise, update) if isinstance(layer, Layer) else layer(x)
+        return x
+
+
+class GaussianNoise(Layer):
+    """Adds N(0, sigma^2) in training."""
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        self.sigma = sigma
+
+    def forward(self, x: Tensor, noise: Noise | None, update: bool = False) -> Tensor:
+        if noise is None or self.sigma == 0:
+            return x
+        return x + self.sigma * noise.normal(*x.shape)
+
+
+class Dropout(Layer):
+    """Inverted elementwise dropout in training."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor, noise: Noise | None, update: bool = False) -> Tensor:
+        if noise is None or self.rate == 0:
+            return x
+        return x * noise.keep_mask(tuple(x.shape), self.rate)
+
+
+class Linear(nn.Module):
+    """x W^T + b. One output is written as product and sum: a matrix product of that shape changes bits when stacked."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, std: float | None = None) -> None:
+        """Weights are N(0, std^2), or Glorot-uniform where `std` is None; the bias starts at 0."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        nn.init.xavier_uniform_(self.weight) if std is None else nn.init.normal_(self.weight, std=std)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = product(x, self.weight)
+        return y if self.bias is None else y + self.bias
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T for `x [batch, inputs]`, `W [outputs, inputs]`."""
+    return (x * weight).sum(-1, keepdim=True) if weight.shape[0] == 1 else F.linear(x, weight)
+
+
+class WeightNormLinear(nn.Module):
+    """y_j = g_j (x . v_j) / sqrt(|v_j|^2 + 1e-6) + b_j (arXiv:1602.07868).
+
+    g is a parameter where `train_scale`, else a buffer that stays as initialised. `calibrate` sets g and b from data:
+    outputs then have mean 0 and standard deviation `target_std` on that batch.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        train_scale: bool = False,
+        std: float | None = 0.1,
+        target_std: float = 1.0,
+    ) -> None:
+        """Directions are N(0, std^2), or Glorot-uniform where `std` is None; g starts at 1, b at 0."""
+        super().__init__()
+        self.direction = nn.Parameter(torch.empty(outputs, inputs))
+        nn.init.xavier_uniform_(self.direction) if std is None else nn.init.normal_(self.direction, std=std)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        if train_scale:
+            self.scale: Tensor = nn.Parameter(torch.ones(outputs))
+        else:
+            self.register_buffer("scale", torch.ones(outputs))
+        self.target_std = target_std
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = (self.direction.square().sum(-1) + 1e-6).sqrt()
+        return product(x, self.direction) * (self.scale / norm) + self.bias
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        y = self(x) - self.bias
+        gain = self.target_std / y.std(0, unbiased=False).clamp(min=1e-6)
+        self.scale.mul_(gain)
+        self.bias.copy_(-y.mean(0) * gain)
+
+
+class BatchNorm(Layer):
+    """Batch normalisation of `[batch, features]` or `[batch, channels, height, width]` (arXiv:1502.03167).
+
+    Training normalises with the batch's own mean and biased variance. Evaluation uses the running statistics, unless
+    `running` is off: then the batch's own are used always (a generator that is never run in evaluation mode).
+    """
+
+    def __init__(
+        self, features: int, *, gain: bool = True, running: bool = True, eps: float = 1e-5, rate: float = 0.1
+    ) -> None:
+        """`gain`: learn a factor beside the shift. `rate`: share of a new batch in the running statistics."""
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(features)) if gain else None
+        self.shift = nn.Parameter(torch.zeros(features))
+        self.eps, self.rate, self.running = eps, rate, running
+        if running:
+            self.register_buffer("running_mean", torch.zeros(features))
+            self.register_buffer("running_var", torch.ones(features))
+
+    def forward(self, x: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
+        dims = [d for d in range(x.dim()) if d != 1]
+        shape = [-1 if d == 1 else 1 for d in range(x.dim())]
+        if noise is None and self.running:
+            mean, var = self.running_mean, self.running_var
+        else:
+            mean = x.mean(dims)
+            var = (x - mean.view(shape)).square().mean(dims)
+            if update and self.running:
+                self.running_mean.mul_(1 - self.rate).add_(self.rate * mean.detach())
+                self.running_var.mul_(1 - self.rate).add_(self.rate * var.detach())
+        factor = (var + self.eps).rsqrt()
+        if self.gain is not None:
+            factor = factor * self.gain
+        return (x - mean.view(shape)) * factor.view(shape) + self.shift.view(shape)
+
+
+@torch.no_grad()
+def calibrate(stack: Stack, x: Tensor, noise: Noise) -> Tensor:
+    """Data-dependent initialisation: sets each weight-normalised layer in turn from what reaches it (noise on)."""
+    for layer in stack.layers:
+        if isinstance(layer, WeightNormLinear):
+            layer.calibrate(x)
+        x = layer(x, noise, False) if isinstance(layer, Layer) else layer(x)
+    return x

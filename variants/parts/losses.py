@@ -1,0 +1,60 @@
+"""Loss terms as plain formulas. Reductions are means over the batch unless a docstring says otherwise.
+
+`softplus` and `sigmoid` are written so that an element's bits do not depend on how many elements stand beside it; the
+library's own kernels use another exponential for the last few elements of a tensor.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x))."""
+    return -F.logsigmoid(-x)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return F.logsigmoid(x).exp()
+
+
+def real_loss(score: Tensor) -> Tensor:
+    """-mean log D for D = sigmoid(score), `score [batch]`."""
+    return softplus(-score).mean()
+
+
+def fake_loss(score: Tensor) -> Tensor:
+    """-mean log(1 - D) for D = sigmoid(score), `score [batch]`."""
+    return softplus(score).mean()
+
+
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """Mean over features of the squared difference of batch means, features `[batch, features]`.
+
+    arXiv:1606.03498, section 3.1, divided by the number of features as in the authors' MNIST code. The target is the
+    real side: it arrives detached where the features' network belongs to another player.
+    """
+    return (fake.mean(0) - real.mean(0)).square().mean()
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Mean Shannon entropy in nats of softmax(logits), `logits [batch, K]`."""
+    log_p = F.log_softmax(logits, -1)
+    return -(log_p.exp() * log_p).sum(-1).mean()
+
+
+def balance(logits: Tensor) -> Tensor:
+    """Cross-entropy in nats between the uniform distribution and the batch mean of softmax(logits) `[batch, K]`.
+
+    Probabilities are clipped to at least 1e-6, as in Triple-GAN's code.
+    """
+    mean_p = F.softmax(logits, -1).mean(0).clamp(min=1e-6)
+    return -mean_p.log().mean()
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of `labels [batch]` that `logits [batch, K]` name."""
+    return (logits.argmax(-1) == labels).to(torch.float32).mean()

@@ -1,0 +1,78 @@
+"""The permutation-invariant networks of Salimans et al. (arXiv:1606.03498, MNIST) for any image shape and width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bench.variant import Noise, Task
+from variants.parts.layers import BatchNorm, GaussianNoise, Layer, Linear, Stack, WeightNormLinear, calibrate
+from variants.parts.losses import sigmoid, softplus
+
+LATENT = 100  # z ~ U[0, 1)^100 in FM-GAN, Bad GAN and Triple-GAN
+
+
+class Softplus(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return softplus(x)
+
+
+class ToImage(nn.Module):
+    """Maps `[batch, features]` to images `[batch, *image_shape]` in the data's range: sigmoid, tanh, or as it is."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.image_shape, self.value_range = task.image_shape, task.value_range
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.value_range is not None:
+            low, high = self.value_range
+            x = torch.tanh(x) if (low, high) == (-1.0, 1.0) else low + (high - low) * sigmoid(x)
+        return x.reshape(-1, *self.image_shape)
+
+
+class Classifier(Layer):
+    """A body up to the feature layer and a head from features `[batch, features]` to logits."""
+
+    def __init__(self, body: Stack, head: Stack) -> None:
+        super().__init__()
+        self.body, self.head = body, head
+
+    def forward(self, x: Tensor, noise: Noise | None = None, update: bool = False, features: bool = False) -> Tensor:
+        hidden = self.body(x, noise, update)
+        return hidden if features else self.head(hidden, noise, update)
+
+    def calibrate(self, images: Tensor, noise: Noise) -> None:
+        """Data-dependent initialisation on `images`, noise on (arXiv:1602.07868, section 3)."""
+        calibrate(self.head, calibrate(self.body, images, noise), noise)
+
+
+def noisy_classifier(
+    task: Task, widths: Sequence[int], outputs: int, *, input_noise: float, hidden_noise: float
+) -> Classifier:
+    """Weight-normalised layers with ReLU, Gaussian noise before each; hidden scales fixed, the last one trained.
+
+    The features are the last hidden layer after its ReLU and before the next noise.
+    """
+    layers: list[nn.Module] = [nn.Flatten()]
+    sigma, inputs = input_noise, task.features
+    for width in widths:
+        layers += [GaussianNoise(sigma), WeightNormLinear(inputs, width), nn.ReLU()]
+        sigma, inputs = hidden_noise, width
+    return Classifier(Stack(*layers), Stack(GaussianNoise(sigma), WeightNormLinear(inputs, outputs, train_scale=True)))
+
+
+def generator(task: Task, widths: Sequence[int]) -> Stack:
+    """z `[batch, 100]` to images: linear, shift-only batch norm, softplus; then a weight-normalised output layer.
+
+    Batch norm always uses the batch's own statistics, as in the authors' code.
+    """
+    layers: list[nn.Module] = []
+    inputs = LATENT
+    for width in widths:
+        norm = BatchNorm(width, gain=False, running=False, eps=1e-6)
+        layers += [Linear(inputs, width, bias=False), norm, Softplus()]
+        inputs = width
+    return Stack(*layers, WeightNormLinear(inputs, task.features, train_scale=True, std=None), ToImage(task))

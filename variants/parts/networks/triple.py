@@ -1,0 +1,93 @@
+"""Triple-GAN's networks (arXiv:1703.02291, as in the authors' code): MNIST's, and perceptrons of any width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.variant import Noise, Task
+from variants.parts.layers import BatchNorm, Dropout, Layer, Linear, Stack, WeightNormLinear
+from variants.parts.losses import softplus
+from variants.parts.networks.mlp import LATENT, Classifier, ToImage
+
+SIDE = 28  # pixels; the network's pooling leaves nothing of smaller images
+
+
+class Enlarge(nn.Module):
+    """Images below 28 x 28 by nearest neighbour to 28 x 28; others as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if min(x.shape[2:]) >= SIDE else F.interpolate(x, size=(SIDE, SIDE))
+
+
+class GlobalAveragePool(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+def conv_classifier(task: Task) -> Classifier:
+    """Five convolutions with batch norm, ReLU and dropout, global average pooling, one linear layer; no input noise."""
+    blocks: list[nn.Module] = [Enlarge()]
+    plan = [(32, 5, 0, True), (64, 3, 1, False), (64, 3, 0, True), (128, 3, 1, False), (128, 3, 1, False)]
+    channels = task.image_shape[0]
+    for width, kernel, padding, pool in plan:
+        convolution = nn.Conv2d(channels, width, kernel, padding=padding, bias=False)
+        nn.init.normal_(convolution.weight, std=0.05)
+        blocks += [convolution, BatchNorm(width, eps=1e-4), nn.ReLU()]
+        blocks += [nn.MaxPool2d(2), Dropout(0.5)] if pool else []
+        channels = width
+    return Classifier(Stack(*blocks, GlobalAveragePool()), Stack(Linear(channels, task.classes, std=0.01)))
+
+
+class ConditionalGenerator(Layer):
+    """[z, y] to images: linear, batch norm, softplus, with y appended before every layer.
+
+    Batch norm always uses the batch's own statistics; the output layer is weight-normalised with a trained scale.
+    """
+
+    def __init__(self, task: Task, widths: Sequence[int]) -> None:
+        super().__init__()
+        inputs = [LATENT, *widths]
+        self.linears = nn.ModuleList(
+            Linear(i + task.classes, o, bias=False) for i, o in zip(inputs, widths, strict=False)
+        )
+        self.norms = nn.ModuleList(BatchNorm(width, running=False, eps=1e-4) for width in widths)
+        self.out = WeightNormLinear(widths[-1] + task.classes, task.features, train_scale=True, std=None)
+        self.image = ToImage(task)
+
+    def forward(self, z: Tensor, y: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
+        """`z [batch, 100]`, one-hot `y [batch, K]`."""
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            z = softplus(norm(linear(torch.cat([z, y], 1)), noise, update))
+        return self.image(self.out(torch.cat([z, y], 1)))
+
+
+class PairDiscriminator(Layer):
+    """The logit d(x, y) `[batch]`: weight-normalised layers of fixed unit scale with ReLU.
+
+    Gaussian noise goes on the image and on every hidden layer; y is appended after the noise, and after the first
+    hidden layer once more before it, as in the authors' code.
+    """
+
+    def __init__(self, task: Task, widths: Sequence[int], input_noise: float, hidden_noise: float) -> None:
+        super().__init__()
+        self.input_noise, self.hidden_noise = input_noise, hidden_noise
+        inputs = [task.features + task.classes] + [w + task.classes for w in widths]
+        inputs[1] += task.classes
+        self.layers = nn.ModuleList(WeightNormLinear(i, o) for i, o in zip(inputs, [*widths, 1], strict=True))
+
+    def forward(self, x: Tensor, y: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
+        """`x [batch, *image_shape]`, one-hot `y [batch, K]`."""
+        hidden, sigma = x.flatten(1), self.input_noise
+        for index, layer in enumerate(self.layers):
+            if index:
+                hidden, sigma = F.relu(hidden), self.hidden_noise
+            if index == 1:
+                hidden = torch.cat([hidden, y], 1)
+            if noise is not None:
+                hidden = hidden + sigma * noise.normal(*hidden.shape)
+            hidden = layer(torch.cat([hidden, y], 1))
+        return hidden.squeeze(1)

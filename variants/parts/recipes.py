@@ -1,0 +1,46 @@
+"""Recipe fields that several variants share, and the schedules that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.variant import Adam, Ema, Recipe, setting
+
+
+class ClassifierRecipe(Recipe):
+    """A weight-normalised classifier with Gaussian noise, trained with Adam and evaluated with averaged weights."""
+
+    batch: int = setting(100, "labelled, unlabelled and generated images per step, each", ge=1, batch=True)
+    initial_batch: int = setting(500, "images for the data-dependent initialisation", ge=2, batch=True)
+    classifier: tuple[int, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of the classifier", min_length=1)
+    input_noise: float = setting(0.3, "standard deviation of the noise on the pixels", ge=0, le=10)
+    hidden_noise: float = setting(0.5, "standard deviation of the noise before every further layer", ge=0, le=10)
+    beta1: float = setting(0.5, "Adam's decay of the first moment", ge=0, lt=1)
+    eps_inside: bool = setting(True, "Adam's epsilon under the square root, as in the authors' code")
+    ema_decay: float = setting(0.9999, "decay of the averaged weights", gt=0, lt=1)
+    ema_zero_start: bool = setting(True, "the average starts at 0 and is not corrected, as in the authors' code")
+    decay_from: float = setting(1.0, "share of training after which lr falls linearly to 0", ge=0, le=1, neutral=1.0)
+
+    def adam(self) -> Adam:
+        return Adam(betas=(self.beta1, 0.999), eps_inside=self.eps_inside)
+
+    def ema(self) -> Ema:
+        return Ema(self.ema_decay, start="zero" if self.ema_zero_start else "weights")
+
+
+class TwoPlayerRecipe(ClassifierRecipe):
+    """A classifier that is also the discriminator, and an unconditional generator."""
+
+    generator: tuple[int, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
+    unsupervised_weight: float = setting(1.0, "weight of the real-or-fake terms of the discriminator", ge=0, le=100)
+    labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
+
+
+def linear_decay(start: float) -> Callable[[float], float]:
+    """1 up to progress `start`, then linearly to 0 at the end."""
+    return lambda progress: 1.0 if progress <= start else (1.0 - progress) / (1.0 - start)
+
+
+def exponential_decay(start: float, final: float) -> Callable[[float], float]:
+    """1 up to progress `start`, then exponentially to `final` at the end."""
+    return lambda progress: 1.0 if progress <= start else final ** ((progress - start) / (1.0 - start))

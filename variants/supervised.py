@@ -1,0 +1,68 @@
+"""The classifier alone on the labelled images: what every method has to beat.
+
+    L = mean_lab CE(l(x), y)
+
+Same network, optimiser, batch size and number of updates as the two-player variants; it never sees an unlabelled image,
+not even for its data-dependent initialisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.variant import Draw, Nets, Noise, Phase, Player, State, Variant
+from variants.parts.losses import accuracy
+from variants.parts.networks.mlp import noisy_classifier
+from variants.parts.recipes import ClassifierRecipe, linear_decay
+
+
+class Supervised(Variant):
+    name = "supervised"
+    recipe_type = ClassifierRecipe
+    recipe: ClassifierRecipe
+    recipes = {
+        "paper": {"grey": ClassifierRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "common": {k: ClassifierRecipe(steps=1000, lr=3e-3, batch=50, classifier=(256, 128, 64), eps_inside=False, ema_decay=0.99, ema_zero_start=False, evaluate_with="ema") for k in ("grey", "vector", "colour")},
+    }
+
+    def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
+        r = self.recipe
+        return {
+            "classifier": lambda: noisy_classifier(
+                self.task, r.classifier, self.task.classes, input_noise=r.input_noise, hidden_noise=r.hidden_noise
+            )
+        }
+
+    def draws(self) -> Mapping[str, Draw]:
+        return {"labelled": Draw(self.recipe.batch, "labelled", "tiled")}
+
+    def steps_per_epoch(self) -> int:
+        """As many as the others take: one pass over the whole training set, which this variant does not see."""
+        return max(1, (self.task.labelled + self.task.unlabelled) // self.recipe.batch)
+
+    def phases(self) -> tuple[Phase, ...]:
+        r = self.recipe
+        player = Player(
+            "classifier", ("classifier",), self.loss, r.lr, r.adam(), linear_decay(r.decay_from), ema=r.ema()
+        )
+        return (Phase("main", 1.0, (player,)),)
+
+    def initial_draws(self) -> Mapping[str, Draw]:
+        return {"labelled": Draw(self.recipe.initial_batch, "labelled", "tiled")}
+
+    def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
+        nets.classifier.calibrate(batch["labelled"].images, noise)
+
+    def loss(
+        self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        images, labels = batch["labelled"]
+        logits = nets.classifier(images, noise)
+        return F.cross_entropy(logits, labels), {"accuracy": accuracy(logits, labels)}
+
+    def classify(self, nets: Nets, images: Tensor) -> Tensor:
+        return nets.classifier(images)

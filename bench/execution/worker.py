@@ -42,6 +42,7 @@ class Job:
 def work(cohort: Cohort, job: Job) -> None:
     """Trains what is missing of a cohort and stores it. Runs that another process holds are left to it."""
     torch.set_num_threads(1)
+    environment()  # now: the sources may change on disk while a cohort trains
     for plugin in job.plugins:
         registry.load_file(plugin)
     store = Store(job.results)

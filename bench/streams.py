@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-Purpose = Literal["split", "pool", "init", "batches", "noise", "evaluation"]
+Purpose = Literal["split", "pool", "init", "batches", "noise", "tuning"]
 
 
 def stream(seed: int, purpose: Purpose, *axes: str | int) -> int:

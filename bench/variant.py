@@ -92,6 +92,21 @@ def _is_batch(extra: object) -> bool:
     return isinstance(extra, dict) and bool(extra.get("batch"))
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A recipe field's values to draw from when tuning, all equally likely."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A recipe field's range to draw from when tuning, uniform on the logarithm."""
+
+    low: float
+    high: float
+
+
 # --- what a run is about ---------------------------------------------------------------------------------------------
 
 ShapeClass = Literal["vector", "grey", "colour", "large"]
@@ -253,6 +268,7 @@ class Variant:
     version: ClassVar[int] = 1  # raise it when the numbers that the variant produces change
     recipe_type: ClassVar[type[Recipe]] = Recipe
     recipes: ClassVar[Mapping[str, Mapping[str, Recipe]]]
+    search: ClassVar[Mapping[str, Choice | LogUniform]] = {}  # what `bench tune` draws recipe fields from
     evaluation_batch: ClassVar[int] = 500  # images per call of `classify`, in the order of the test set
 
     task: Task

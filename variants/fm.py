@@ -21,19 +21,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.variant import Nets, Noise, State
+from bench.variant import Choice, Nets, Noise, State
 from variants.parts.heads import k_logits_score
 from variants.parts.losses import accuracy, fake_loss, feature_matching, real_loss
-from variants.parts.recipes import TwoPlayerRecipe
+from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common
 from variants.parts.two_player import Loss, TwoPlayer
+
+# Found by `bench tune` on validation images, 20 trials (results/reference/tuning).
+TUNED: dict[str, dict[str, Any]] = {"digits": {"lr": 3e-3, "ema_decay": 0.99}}
 
 
 class FM(TwoPlayer):
     name = "fm"
     recipes = {
         "paper": {"grey": TwoPlayerRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
-        "common": {k: TwoPlayerRecipe(steps=1000, lr=3e-3, batch=50, classifier=(256, 128, 64), eps_inside=False, ema_decay=0.99, ema_zero_start=False, evaluate_with="ema", generator=(128, 128)) for k in ("grey", "vector", "colour")},
+        "common": common(TwoPlayerRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
+    search = {**COMMON_SEARCH, "unsupervised_weight": Choice((0.3, 1.0, 3.0))}
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         labelled, labels = batch["labelled"]

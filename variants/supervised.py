@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from bench.variant import Draw, Nets, Noise, Phase, Player, State, Variant
 from variants.parts.losses import accuracy
 from variants.parts.networks.mlp import noisy_classifier
-from variants.parts.recipes import ClassifierRecipe, linear_decay
+from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, ClassifierRecipe, common, linear_decay
+
+# Found by `bench tune` on validation images, 20 trials (results/reference/tuning).
+TUNED: dict[str, dict[str, Any]] = {"digits": {"lr": 3e-3, "ema_decay": 0.99}}
 
 
 class Supervised(Variant):
@@ -26,8 +29,9 @@ class Supervised(Variant):
     recipe: ClassifierRecipe
     recipes = {
         "paper": {"grey": ClassifierRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
-        "common": {k: ClassifierRecipe(steps=1000, lr=3e-3, batch=50, classifier=(256, 128, 64), eps_inside=False, ema_decay=0.99, ema_zero_start=False, evaluate_with="ema") for k in ("grey", "vector", "colour")},
+        "common": common(ClassifierRecipe, CLASSIFIER_FIXED, TUNED),
     }
+    search = COMMON_SEARCH
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r = self.recipe

@@ -28,11 +28,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.variant import Adam, Draw, Ema, Nets, Noise, Phase, Player, Recipe, State, Variant, setting
+from bench.variant import (
+    Adam,
+    Choice,
+    Draw,
+    Ema,
+    LogUniform,
+    Nets,
+    Noise,
+    Phase,
+    Player,
+    Recipe,
+    State,
+    Variant,
+    setting,
+)
 from variants.parts.losses import accuracy, balance, entropy, fake_loss, real_loss, softplus
 from variants.parts.networks.mlp import LATENT, noisy_classifier
 from variants.parts.networks.triple import ConditionalGenerator, PairDiscriminator, conv_classifier
-from variants.parts.recipes import exponential_decay
+from variants.parts.recipes import COMMON_SEARCH, common, exponential_decay
 
 Loss = tuple[Tensor, dict[str, Tensor]]
 
@@ -67,13 +81,37 @@ class TripleRecipe(Recipe):
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
 
 
+COMMON_TRIPLE: dict[str, Any] = {
+    "network": "mlp",
+    "generator": (128, 128),
+    "discriminator": (256, 128, 64),
+    "labelled_batch": 50,
+    "unlabelled_batch": 50,
+    "positive_labelled": 25,
+    "positive_unlabelled": 25,
+    "generated": 50,
+    "pretrain_epochs": 0,
+    "weight_decay": 0.0,
+}
+# Found by `bench tune` on validation images, 20 trials (results/reference/tuning).
+TUNED: dict[str, dict[str, Any]] = {"digits": {"lr": 3e-3, "ema_decay": 0.99}}
+
+
 class Triple(Variant):
     name = "triple"
     recipe_type = TripleRecipe
     recipe: TripleRecipe
     recipes = {
         "paper": {"grey": TripleRecipe(epochs=1000, lr=1e-3, evaluations=60, evaluate_with="ema")},
-        "common": {k: TripleRecipe(steps=1000, network="mlp", classifier=(256, 128, 64), discriminator=(256, 128, 64), generator=(128, 128), labelled_batch=50, unlabelled_batch=50, positive_labelled=25, positive_unlabelled=25, generated=50, pretrain_epochs=0, weight_decay=0, lr=3e-3, evaluate_with="ema") for k in ("grey", "vector", "colour")},
+        "common": common(TripleRecipe, COMMON_TRIPLE, TUNED),
+    }
+    search = {
+        **COMMON_SEARCH,
+        "entropy_weight": Choice((0.03, 0.1, 0.3, 1.0)),
+        "balance_weight": LogUniform(1e-3, 1.0),
+        "adversarial_weight": Choice((0.01, 0.1, 0.5, 1.0)),
+        "pseudo_weight": Choice((0.03, 0.1, 0.3)),
+        "pseudo_from": Choice((0.1, 0.3, 0.5)),
     }
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:

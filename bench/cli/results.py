@@ -21,7 +21,8 @@ def table(
     results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
     format: Annotated[str, _option("--format", metavar="markdown|latex|csv", help="Default: markdown.")] = "markdown",
     metric: Annotated[
-        str, _option("--metric", metavar="accuracy|error|errors", help="Percent, or wrong test images. Default: accuracy.")
+        str,
+        _option("--metric", metavar="accuracy|error|errors", help="Percent, or wrong test images. Default: accuracy."),
     ] = "accuracy",
     policy: Annotated[
         str, _option("--policy", metavar="last|mean-last-10|best-validation|oracle", help="Default: last.")
@@ -61,7 +62,9 @@ def list_(
         raise unknown("kind", kind, KINDS)
     if kind != "runs" and results != DEFAULT_RESULTS:
         raise UsageError(f"bench list {kind} takes no results folder; only `bench list runs [RESULTS]` does.")
-    rows = {"variants": _variants, "datasets": _datasets, "suites": _suites}[kind]() if kind != "runs" else _runs(results)
+    rows = (
+        {"variants": _variants, "datasets": _datasets, "suites": _suites}[kind]() if kind != "runs" else _runs(results)
+    )
     width = max((len(name) for name, _ in rows), default=0) if out.is_terminal else 0
     for name, text in rows:
         print(f"{name:<{width}}  {text}")
@@ -96,7 +99,10 @@ def _runs(results: Path) -> list[tuple[str, str]]:
     from bench.store import Store
 
     return [
-        (r.id, f"{r.status}  {r.run.dataset}  {r.run.protocol}  {r.run.label}  {r.run.budget} labels  seed {r.run.seed}")
+        (
+            r.id,
+            f"{r.status}  {r.run.dataset}  {r.run.protocol}  {r.run.label}  {r.run.budget} labels  seed {r.run.seed}",
+        )
         for r in Store(results).records()
     ]
 
@@ -118,7 +124,9 @@ def show(
         accuracy = 100 * (1 - wrong / record.test_images)
         print(f"last accuracy: {accuracy:.2f} % ({wrong} of {record.test_images} wrong, {record.accuracy_of} weights)")
     print(f"reproduce: {command(run)}\n")
-    print(json.dumps(json.loads(record.to_json()), indent=1, ensure_ascii=False) if out.is_terminal else record.to_json())
+    print(
+        json.dumps(json.loads(record.to_json()), indent=1, ensure_ascii=False) if out.is_terminal else record.to_json()
+    )
     return 0
 
 

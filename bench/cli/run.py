@@ -44,7 +44,9 @@ def run(
         Path | None, _option("--recipe", metavar="FILE", help="Recipe fields by variant, as YAML.")
     ] = None,
     steps: Annotated[int | None, _option("--steps", metavar="N", help="Steps, all phases together.")] = None,
-    scale: Annotated[float | None, _option("--scale", metavar="F", help="Factor on the length of the schedule.")] = None,
+    scale: Annotated[
+        float | None, _option("--scale", metavar="F", help="Factor on the length of the schedule.")
+    ] = None,
     validation: Annotated[
         int | None, _option("--validation", metavar="N", help="Further labelled images, held out for selection.")
     ] = None,
@@ -66,7 +68,9 @@ def run(
     ] = None,
     save_weights: Annotated[bool, _option("--save-weights", help="Keep each run's networks (safetensors).")] = False,
     save_logits: Annotated[bool, _option("--save-logits", help="Keep each run's test logits (safetensors).")] = False,
-    dry_run: Annotated[bool, _option("--dry-run", help="Print the grid, the cohorts and an estimate; train nothing.")] = False,
+    dry_run: Annotated[
+        bool, _option("--dry-run", help="Print the grid, the cohorts and an estimate; train nothing.")
+    ] = False,
 ) -> int:
     """Train a grid of variants, label budgets and seeds; runs that are already stored are not repeated."""
     from bench import registry
@@ -86,7 +90,7 @@ def run(
     chosen = {**(suites.load(suite) if suite else {}), **{k: v for k, v in typed.items() if v is not None}}
     _one_schedule(chosen, typed)
     source = DataSource(chosen.pop("dataset", "digits"), data or default_data(), image_size)
-    place, processes, size = _device(device), _count(jobs, "--jobs"), _cohort_size(cohort)
+    place, processes, size = _device(device), count(jobs, "--jobs"), _cohort_size(cohort)
     options = Options(settings=chosen.pop("set", []), recipe=recipe, **chosen)
     loaded = source.load()
     runs = plan(options, loaded)
@@ -124,7 +128,7 @@ def _device(name: str) -> Any:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def _count(value: int | None, option: str) -> int:
+def count(value: int | None, option: str) -> int:
     if value is not None and value < 1:
         raise UsageError(f"{option} {value}: allowed are 1 and larger numbers.")
     return value or os.cpu_count() or 1

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import FAILURE, app, out
-from bench.cli.run import _option
+from bench.cli.app import FAILURE, app, default_data, out
+from bench.cli.run import _option, count
 from bench.errors import UsageError, shorten
 
 
@@ -45,4 +45,51 @@ def speed(
             output.write_text(text, encoding="utf-8")
         except OSError as error:
             raise UsageError(f"--output {shorten(output)!r} cannot be written: {error.strerror}.") from error
+    return 0
+
+
+@app.command(epilog="Example:  bench tune --variant fm --dataset digits --labels 100 --trials 20 --output fm.yaml")
+def tune(
+    variant: Annotated[str, _option("--variant", metavar="NAME", help="The variant to tune.")],
+    output: Annotated[Path, _option("--output", metavar="FILE", help="A file for `bench run --recipe FILE`.")],
+    dataset: Annotated[str, _option("--dataset", metavar="NAME", help="Default: digits.")] = "digits",
+    labels: Annotated[str, _option("--labels", metavar="20,50,100", help="Default: 20,50,100.")] = "20,50,100",
+    seeds: Annotated[
+        str, _option("--seeds", metavar="1000-1002", help="Not those that you will report. Default: 1000-1002.")
+    ] = "1000-1002",
+    protocol: Annotated[str, _option("--protocol", metavar="common|paper", help="Default: common.")] = "common",
+    trials: Annotated[int, _option("--trials", metavar="N", help="Default: 20.")] = 20,
+    validation: Annotated[
+        int, _option("--validation", metavar="N", help="Validation images; the only labels that count. Default: 300.")
+    ] = 300,
+    steps: Annotated[int | None, _option("--steps", metavar="N", help="Default: the recipe's own.")] = None,
+    set_: Annotated[list[str] | None, _option("--set", metavar="VARIANT.FIELD=VALUE", help="May be repeated.")] = None,
+    data: Annotated[Path | None, _option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
+    jobs: Annotated[int | None, _option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
+) -> int:
+    """Search a variant's recipe at random, on validation accuracy only."""
+    import shlex
+    import sys
+
+    from bench.execution import DataSource
+    from bench.grid import Options
+    from bench.tuning import to_yaml
+    from bench.tuning import tune as search
+
+    source = DataSource(dataset, data or default_data())
+    options = Options(
+        variants=variant, labels=labels, seeds=seeds, protocol=protocol, validation=validation, steps=steps,
+        settings=[*(set_ or []), f"{variant}.evaluations=1"],
+    )  # fmt: skip
+    if output.is_dir() or not output.resolve().parent.is_dir():
+        raise UsageError(f"--output {shorten(output)!r}: name a file in an existing folder.")
+    tried = search(
+        options, source, count(trials, "--trials"), count(jobs, "--jobs"), lambda line: out.print(line, markup=False)
+    )
+    what = [
+        "Made by: " + shlex.join(["bench", *sys.argv[1:]]),
+        f"Random search, {len(tried)} trials, validation images only.",
+    ]
+    output.write_text(to_yaml(variant, what, tried), encoding="utf-8")
+    out.print(f"best: {tried[0].score:.2f} % with {dict(tried[0].fields)}; wrote {output}", markup=False)
     return 0

@@ -16,7 +16,12 @@ PROBE_STEPS = 3
 
 
 def describe_grid(
-    runs: Sequence[Run], cohorts: Sequence[Cohort], dataset: Dataset, device: torch.device, jobs: int, source: DataSource
+    runs: Sequence[Run],
+    cohorts: Sequence[Cohort],
+    dataset: Dataset,
+    device: torch.device,
+    jobs: int,
+    source: DataSource,
 ) -> str:
     """The grid, the cohorts still to train, and the hours that they will take."""
     lines = [f"{len(runs)} runs on {dataset.name}, {sum(len(c.runs) for c in cohorts)} of them to train:"]

@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from bench.variant import Adam, Ema, Recipe, setting
+from bench.variant import Adam, Choice, Ema, LogUniform, Recipe, setting
+
+# The protocol `common`: the same classifier, batch sizes and steps for every variant, by dataset or shape class.
+COMMON: Mapping[str, Mapping[str, Any]] = {
+    "digits": {"steps": 1000, "classifier": (256, 128, 64)},
+    "vector": {"steps": 1000, "classifier": (128, 128)},
+    "grey": {"steps": 3000, "classifier": (500, 250, 125)},
+    "colour": {"steps": 3000, "classifier": (500, 250, 125)},
+}
+COMMON_FIXED: Mapping[str, Any] = {"evaluate_with": "ema"}
+CLASSIFIER_FIXED: Mapping[str, Any] = {"batch": 50, "eps_inside": False, "ema_zero_start": False}
+COMMON_SEARCH: Mapping[str, Choice | LogUniform] = {
+    "lr": LogUniform(5e-4, 1e-2),
+    "input_noise": Choice((0.0, 0.1, 0.2, 0.3, 0.4)),
+    "hidden_noise": Choice((0.0, 0.1, 0.2, 0.3, 0.5, 0.7)),
+    "beta1": Choice((0.5, 0.9)),
+    "ema_decay": Choice((0.98, 0.99, 0.995)),
+}
+
+
+def common(kind: type[Recipe], fixed: Mapping[str, Any], tuned: Mapping[str, Mapping[str, Any]]) -> dict[str, Recipe]:
+    """A variant's `common` recipes: the part that all variants share, its own fixed fields, and what tuning found.
+
+    `tuned` maps a key of `COMMON` to fields; a key without an entry takes those of `digits`.
+    """
+    return {
+        key: kind(**{**COMMON_FIXED, **shared, **fixed, **tuned.get(key, tuned["digits"])})
+        for key, shared in COMMON.items()
+    }
 
 
 class ClassifierRecipe(Recipe):

@@ -54,7 +54,8 @@ def load_file(path: Path) -> list[type[Variant]]:
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"plug-in {shorten(path)!r} is no Python file. Give the path of an existing FILE.py.")
     spec = importlib.util.spec_from_file_location(f"bench_plugin_{path.stem}", path.resolve())
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

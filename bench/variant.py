@@ -2,8 +2,8 @@
 
 A variant is a class in one file. It describes ONE training run in plain, pure torch: which networks there are, in which
 phases which players take their steps, what a step draws, and one loss method per player. It never sees a device, a
-seed, a cohort, a checkpoint, a logger or a hidden label. The trainer may run its losses alone, batched over many runs by
-`torch.func.vmap`, or compiled; so inside a loss:
+seed, a cohort, a checkpoint, a logger or a hidden label. The trainer may run its losses alone or batched over many runs
+by `torch.func.vmap`; so inside a loss:
 
 1.  A loss returns a 0-dim tensor and a dict of 0-dim tensors (no Python numbers); a third value is the new state.
 2.  All chance comes from `noise`. `F.dropout`, `randn`, `randperm` and NumPy are forbidden: dropout is
@@ -137,18 +137,21 @@ class Task:
         return "grey" if channels == 1 and max(height, width) <= 28 else "colour"
 
 
+Pool = Literal["labelled", "unlabelled", "all"]
+
+
 @dataclass(frozen=True)
 class Draw:
     """One named part of a step's batch.
 
-    pool: `labelled`; `unlabelled` (all but the labelled images); `all` (both: the labelled images without their labels).
+    pool: `labelled`; `unlabelled` (all but the labelled images); `all` (both, without any label).
     order: `tiled` (permutation after permutation, cut into batches), `epoch` (the same, but the ragged end of each
     permutation is dropped), `replacement` (independent draws), `all` (the whole pool, in order, each step).
     A labelled draw arrives as `Examples`, any other as images `[size, *image_shape]`.
     """
 
     size: int
-    pool: Literal["labelled", "unlabelled", "all"]
+    pool: Pool
     order: Literal["tiled", "epoch", "replacement", "all"] = "epoch"
 
 
@@ -297,7 +300,10 @@ class Variant:
         raise NotImplementedError
 
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor | None:
-        """One image `[*image_shape]` per label in `labels [batch]` (ignored where unconditional); None: no generator."""
+        """One image per label: `[batch, *image_shape]` for `labels [batch]`, which an unconditional generator ignores.
+
+        None where there is no generator.
+        """
         return None
 
     def steps(self) -> int:
@@ -339,5 +345,6 @@ class Variant:
             return found
         has = "; ".join(f"{p}: {', '.join(t)}" for p, t in cls.recipes.items())
         raise UsageError(
-            f"variant {cls.name!r} has no {protocol!r} recipe for dataset {dataset!r} ({shape_class} images). It has {has}."
+            f"variant {cls.name!r} has no {protocol!r} recipe for dataset {dataset!r} ({shape_class} images). "
+            f"It has {has}."
         )

@@ -8,14 +8,14 @@ With D(x, y) = sigmoid(d(x, y)), p = softmax(c(x)) and k(x) = argmax_k p_k(x):
     L_C = w_adv/2 mean_unl[max_k p_k(x) (-log D(x, k(x)))] + mean_lab CE + w_ent mean_unl H(p(x))
           + w_bal CE(uniform, mean_unl p) + wd |W_last|^2 + alpha_P mean_gen CE(c(G(z, y)), y)
 
-`paper` follows the authors' code (zhenxuan00/triple-gan); the code, unlike the article's Algorithm 1, weighs -log D, not
-log(1 - D), with the confidence. The only path of the adversarial term to C is that confidence. Deviations from the code:
+`paper` follows the authors' code (zhenxuan00/triple-gan), which weighs -log D with the confidence where the article's
+Algorithm 1 has log(1 - D). That confidence is the only path of the adversarial term to C. Deviations from the code:
 
 1. The averaged classifier starts at the live weights instead of 0: its start is forgotten after some hundred steps.
 2. The learning rate falls after every step instead of after every epoch, by the same factor over the schedule.
 3. Running batch-norm statistics of C move in its own step only, with the unlabelled images.
 4. Labelled images are tiled without end; images below 28 x 28 are enlarged for the convolutional classifier.
-5. The adversarial term's probability, the entropy's logarithms and the cross-entropies come from log-softmax, unclipped.
+5. The entropy's logarithms and the cross-entropies come from log-softmax and are not clipped.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from bench.variant import (
     Noise,
     Phase,
     Player,
+    Pool,
     Recipe,
     State,
     Variant,
@@ -129,7 +130,7 @@ class Triple(Variant):
 
     def draws(self) -> Mapping[str, Draw]:
         r, n = self.recipe, self.task.labelled
-        pool = "all" if r.labelled_in_pool else "unlabelled"
+        pool: Pool = "all" if r.labelled_in_pool else "unlabelled"
         return {
             "labelled": Draw(r.labelled_batch or min(100, n), "labelled", "tiled"),
             "unlabelled": Draw(r.unlabelled_batch or max(100, 10_000 // n), pool),

@@ -149,3 +149,27 @@ def command(run: object) -> str:
     for name, value in run.overrides.items():
         words += ["--set", f"{run.variant}.{name}={json.dumps(value) if not isinstance(value, str) else value}"]
     return shlex.join(words)
+
+
+@app.command(epilog="Example:  bench plot curves results/runs --variants fm --output curves.svg")
+def plot(
+    kind: Annotated[str, typer.Argument(metavar="curves", show_default=False)],
+    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
+    output: Annotated[Path, _option("--output", metavar="FILE", help="Default: curves.svg.")] = Path("curves.svg"),
+    variants: Annotated[str | None, _option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
+    dataset: Annotated[str | None, _option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
+) -> int:
+    """Draw learning curves: test error against steps, with published curves beside them where there are any."""
+    from bench.analysis.runs import runs_frame, select
+    from bench.grid import parse_names
+    from bench.reporting.curves import plot_curves
+    from bench.store import Store
+
+    if kind != "curves":
+        raise unknown("kind of figure", kind, ["curves"])
+    records = Store(results).records()
+    names = parse_names(variants, "--variants") if variants is not None else None
+    wanted = set(select(runs_frame(records, "last"), names, dataset)["id"])
+    plot_curves([r for r in records if r.id in wanted], output)
+    out.print(f"wrote {output}", markup=False)
+    return 0

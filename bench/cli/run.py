@@ -179,9 +179,10 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     option = "" if results == DEFAULT_RESULTS else f" --results {shlex.quote(str(results))}"
     out.print("\nRun files: " + ", ".join(folders), markup=False)
     out.print(
-        f"Go on with:\n  bench table{where} --format latex        the same table for a paper (also: csv, --metric errors)\n"
-        f"  bench show {first}{option}     everything about one run\n"
-        f"  bench list runs{where}                  all runs stored there",
+        "Go on with:\n"
+        f"  bench table{where} --format latex  # the table for a paper; also --format csv, --metric errors\n"
+        f"  bench show {first}{option}  # everything about one run\n"
+        f"  bench list runs{where}  # all that is stored there",
         markup=False,
     )
     return FAILURE if failed or len(records) < len(runs) else 0

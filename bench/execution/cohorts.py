@@ -15,7 +15,7 @@ from bench.datasets import Dataset, load
 from bench.grid import Run, task_of
 from bench.training.executor import stacks
 from bench.training.storage import template
-from bench.variant import Variant
+from bench.variant import Phase, Variant
 
 LARGEST_STACKED = 15  # vmap on a CPU: the cost per run has fallen to its floor, memory and lost work grow on
 LARGEST_ON_GPU = 40  # not yet measured: the seeds of four budgets
@@ -80,9 +80,11 @@ def _largest(variant: Variant, device: torch.device) -> int:
 def _shape(run: Run, dataset: Dataset) -> str:
     """Equal for runs that may share a cohort: same variant, recipe, steps, phases and draws."""
     variant = variant_of(run, dataset)
-    phases = [
-        (p.name, p.share, sorted(p.fresh), [(x.name, x.networks, x.lr, x.optimiser, x.ema, x.every, x.repeat) for x in p.players])
-        for p in variant.phases()
-    ]  # fmt: skip
+    phases = [(phase.name, phase.share, sorted(phase.fresh), _players(phase)) for phase in variant.phases()]
     draws = [sorted(d.items()) for d in (variant.draws(), variant.initial_draws())]
     return repr([run.label, run.version, run.protocol, run.recipe, run.steps, run.validation, phases, draws])
+
+
+def _players(phase: Phase) -> list[tuple[object, ...]]:
+    """All about a phase's players but the functions, which the recipe and the phases' shares determine."""
+    return [(p.name, p.networks, p.lr, p.optimiser, p.ema, p.every, p.repeat) for p in phase.players]

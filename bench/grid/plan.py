@@ -116,7 +116,7 @@ def _check_pools(variant: Variant, dataset: Dataset) -> None:
         if draw.pool == "unlabelled" and task.unlabelled < 1:
             raise UsageError(
                 f"--labels {task.labelled}: variant {variant.name!r} draws {name!r} from images without a label, "
-                f"and {dataset.name} has none left. Lower --labels, or set a recipe whose pool contains the labelled ones."
+                f"and {dataset.name} has none left. Lower --labels, or set a pool that contains the labelled images."
             )
 
 

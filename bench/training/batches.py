@@ -107,9 +107,13 @@ class Batches:
                     labels = self.splits[run].labelled.read(positions)
                     block.setdefault(name + "/labels", []).append(torch.from_numpy(labels))
         self.block = {
-            name: torch.stack(parts, 1).to(self.device) for name, parts in block.items()
+            name: self._moved(torch.stack(parts, 1)) for name, parts in block.items()
         }  # [steps, runs, size]
         self.at, self.length = 0, steps
+
+    def _moved(self, block: Tensor) -> Tensor:
+        """On the device, without waiting for it."""
+        return block.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else block
 
     def state_dict(self) -> dict[str, Any]:
         samplers = {name: [s.state_dict() for s in runs] for name, runs in self.samplers.items()}

@@ -28,8 +28,10 @@ class Executor(Protocol):
         Returns: losses `[runs]`, logs `{name: [runs]}`, new state `{name: [runs, *shape]}`, all detached.
         """
 
-    def logits(self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor) -> Tensor:
-        """`[runs, batch, K]` for images `[batch, *image_shape]` that all runs share."""
+    def logits(
+        self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor, shared: bool
+    ) -> Tensor:
+        """`[runs, batch, K]` for images `[batch, *image_shape]` that all runs share, or `[runs, batch, ...]`."""
 
 
 class BoundNetwork:
@@ -77,12 +79,15 @@ class VmapExecutor:
         values.sum().backward()
         return values.detach(), _detached(logs), _detached(new)
 
-    def logits(self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor) -> Tensor:
-        def one(tensors: Any) -> Tensor:
-            return classify(assemble(self.networks, tensors), images)
+    def logits(
+        self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor, shared: bool
+    ) -> Tensor:
+        def one(tensors: Any, own: Tensor) -> Tensor:
+            return classify(assemble(self.networks, tensors), own)
 
+        weights = {name: {**parameters[name], **buffers[name]} for name in self.networks}
         with torch.no_grad():
-            return vmap(one)({name: {**parameters[name], **buffers[name]} for name in self.networks})
+            return vmap(one, in_dims=(0, None if shared else 0))(weights, images)
 
 
 class LoopExecutor:
@@ -112,12 +117,16 @@ class LoopExecutor:
             results.append((value.detach(), _detached(logs), _detached(new)))
         return _stack(results)
 
-    def logits(self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor) -> Tensor:
+    def logits(
+        self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor, shared: bool
+    ) -> Tensor:
         weights = {name: {**parameters[name], **buffers[name]} for name in self.networks}
         with torch.no_grad():
-            return torch.stack(
-                [classify(assemble(self.networks, _slice(weights, i)), images) for i in range(len(self.slices))]
-            )
+            parts = [
+                classify(assemble(self.networks, _slice(weights, i)), images if shared else images[i])
+                for i in range(len(self.slices))
+            ]
+        return torch.stack(parts)
 
 
 def choose(networks: Networks, device: torch.device) -> VmapExecutor | LoopExecutor:

@@ -28,11 +28,13 @@ class Schedule:
 
 
 def _ends(shares: Sequence[float], steps: int) -> list[int]:
-    total, done, ends = sum(shares), 0.0, []
+    """The step at which each phase ends."""
+    total, done = sum(shares), 0.0
+    ends: list[int] = []
     for index, share in enumerate(shares):
         done += share
-        left = len(shares) - index - 1
-        earliest = (ends[-1] if ends else 0) + 1
-        end = max(round(steps * done / total), earliest) if steps >= len(shares) else round(steps * done / total)
-        ends.append(min(end, steps - left) if steps >= len(shares) else end)
+        end = round(steps * done / total)
+        if steps >= len(shares):  # room for a step of every phase: of this one, and of those that follow
+            end = min(max(end, index + 1, (ends[-1] if ends else 0) + 1), steps - (len(shares) - index - 1))
+        ends.append(end)
     return ends

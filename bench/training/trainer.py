@@ -50,7 +50,7 @@ class Trainer:
         self.averages: dict[str, Average] = {}
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.lengths: dict[tuple[str, str], noise.Lengths] = {}
-        self.evaluator = Evaluator(variant, dataset, self.networks, self.averages, self.executor, device)
+        self.evaluator = Evaluator(variant, dataset, splits, self.networks, self.averages, self.executor, device)
         self.at = 0
         self.phase: Phase | None = None
         self.sums: dict[str, Tensor] = {}  # of the losses since the last evaluation, [runs]
@@ -161,11 +161,8 @@ class Trainer:
         point: dict[str, list[int]] = {}
         for kind, averaged in (("raw", False), ("ema", True)) if self.averages else (("raw", False),):
             point[kind] = self.evaluator.test(averaged)
-            if self.splits[0].validation is not None:
-                images = [self.images[torch.from_numpy(s.validation_indices).to(self.device)] for s in self.splits]
-                point[f"validation_{kind}"] = self.evaluator.validate(
-                    averaged, images, [s.validation for s in self.splits]
-                )
+            if self.evaluator.validation:
+                point[f"validation_{kind}"] = self.evaluator.validate(averaged)
         logs = {name: (value / self.counts[name]).tolist() for name, value in self.sums.items()}
         self.sums, self.counts = {}, {}
         self.curves.add(self.at, self.seconds, point, logs)

@@ -1,7 +1,7 @@
-"""Layers with explicit noise. `forward(x, noise, update)`: noise None means evaluation; update moves running statistics.
+"""Layers with explicit noise. `forward(x, noise, update)`: no noise means evaluation; update moves running statistics.
 
-Everything here has the same bits alone and stacked (`torch.func.vmap`), and weight normalisation scales the outputs, not
-the weight matrix, which saves two passes over the weights.
+Everything here has the same bits alone and stacked (`torch.func.vmap`). Weight normalisation scales the outputs instead
+of the weight matrix, which saves two passes over the weights.
 """
 
 from __future__ import annotations
@@ -130,6 +130,8 @@ class BatchNorm(Layer):
         self.gain = nn.Parameter(torch.ones(features)) if gain else None
         self.shift = nn.Parameter(torch.zeros(features))
         self.eps, self.rate, self.running = eps, rate, running
+        self.running_mean: Tensor
+        self.running_var: Tensor
         if running:
             self.register_buffer("running_mean", torch.zeros(features))
             self.register_buffer("running_var", torch.ones(features))

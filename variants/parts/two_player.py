@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench.variant import Draw, Nets, Noise, Phase, Player, State, Variant
+from bench.variant import Draw, Nets, Noise, Phase, Player, Pool, State, Variant
 from variants.parts.networks.mlp import LATENT, generator, noisy_classifier
 from variants.parts.recipes import TwoPlayerRecipe, linear_decay
 
@@ -31,7 +31,7 @@ class TwoPlayer(Variant):
         }
 
     def draws(self) -> Mapping[str, Draw]:
-        pool = "all" if self.recipe.labelled_in_pool else "unlabelled"
+        pool: Pool = "all" if self.recipe.labelled_in_pool else "unlabelled"
         return {
             "labelled": Draw(self.recipe.batch, "labelled", "tiled"),
             "unlabelled": Draw(self.recipe.batch, pool),

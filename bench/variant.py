@@ -80,6 +80,11 @@ class Recipe(BaseModel):
         extra = cls.model_fields[name].json_schema_extra
         return extra.get("neutral", _REQUIRED) if isinstance(extra, dict) else _REQUIRED
 
+    @classmethod
+    def has_neutral(cls, name: str) -> bool:
+        """Whether field `name` is a switch."""
+        return cls.neutral(name) is not _REQUIRED
+
     def smoke(self) -> Recipe:
         """The same recipe cut down to prove that it runs: 20 steps, batches of 8, 256 test images, one evaluation."""
         batches = [n for n, f in type(self).model_fields.items() if _is_batch(f.json_schema_extra)]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.app import app, out
 from bench.cli.run import DEFAULT_RESULTS, _option
 from bench.errors import UsageError, shorten, unknown
+
+if TYPE_CHECKING:
+    from bench.store import Record
 
 KINDS = ("variants", "datasets", "suites", "runs")
 
@@ -30,16 +34,17 @@ def table(
     variants: Annotated[str | None, _option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
     dataset: Annotated[str | None, _option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
     output: Annotated[Path | None, _option("--output", metavar="FILE", help="Write there. Default: print.")] = None,
+    stale: Annotated[bool, _option("--stale", help="Runs that today's code would not produce, too.")] = False,
 ) -> int:
     """Mean and standard deviation over seeds, for each variant and label budget."""
     from bench.analysis.cells import cells
     from bench.analysis.runs import runs_frame, select
     from bench.grid import parse_names
+    from bench.grid.stale import recipe_identity
     from bench.reporting.tables import render
-    from bench.store import Store
 
     names = parse_names(variants, "--variants") if variants is not None else None
-    frame = select(runs_frame(Store(results).records(), policy), names, dataset)
+    frame = select(runs_frame(_records(results, stale), policy, recipe_identity), names, dataset)
     text = render(cells(frame, metric), format, metric, policy)
     if output is None:
         print(text, end="" if text.endswith("\n") else "\n")
@@ -95,16 +100,29 @@ def _suites() -> list[tuple[str, str]]:
     return [(name, suites.about(name)) for name in suites.names()]
 
 
-def _runs(results: Path) -> list[tuple[str, str]]:
+def _records(results: Path, stale: bool) -> list[Record]:
+    """The runs of a folder; stale ones are left out, which is said, unless they are asked for."""
+    from bench.grid.stale import is_stale
     from bench.store import Store
 
-    return [
-        (
-            r.id,
-            f"{r.status}  {r.run.dataset}  {r.run.protocol}  {r.run.label}  {r.run.budget} labels  seed {r.run.seed}",
-        )
-        for r in Store(results).records()
-    ]
+    records = Store(results).records()
+    fresh = records if stale else [record for record in records if not is_stale(record.run)]
+    if len(fresh) < len(records):
+        hidden = len(records) - len(fresh)
+        print(f"{hidden} stale runs are hidden: today's code would not produce them (see --stale)", file=sys.stderr)
+    return fresh
+
+
+def _runs(results: Path) -> list[tuple[str, str]]:
+    from bench.grid.stale import is_stale
+    from bench.store import Store
+
+    rows = []
+    for record in Store(results).records():
+        run, stale = record.run, " (stale)" if is_stale(record.run) else ""
+        facts = [record.status + stale, run.dataset, run.protocol, run.label, f"{run.budget} labels", f"seed {run.seed}"]
+        rows.append((record.id, "  ".join(facts)))
+    return rows
 
 
 @app.command(epilog="Example:  bench show 1f3a")
@@ -162,14 +180,14 @@ def plot(
     """Draw learning curves: test error against steps, with published curves beside them where there are any."""
     from bench.analysis.runs import runs_frame, select
     from bench.grid import parse_names
+    from bench.grid.stale import recipe_identity
     from bench.reporting.curves import plot_curves
-    from bench.store import Store
 
     if kind != "curves":
         raise unknown("kind of figure", kind, ["curves"])
-    records = Store(results).records()
+    records = _records(results, stale=False)
     names = parse_names(variants, "--variants") if variants is not None else None
-    wanted = set(select(runs_frame(records, "last"), names, dataset)["id"])
+    wanted = set(select(runs_frame(records, "last", recipe_identity), names, dataset)["id"])
     plot_curves([r for r in records if r.id in wanted], output)
     out.print(f"wrote {output}", markup=False)
     return 0

@@ -162,10 +162,11 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     """The table of the grid, what went wrong, where things are and how to go on."""
     from bench.analysis.cells import cells
     from bench.analysis.runs import runs_frame
+    from bench.grid.stale import recipe_identity
     from bench.reporting.tables import render, supervised_hint
 
     records = [store.get(run.id) for run in runs if store.path(run).exists()]
-    summary = cells(runs_frame(records, "last"))
+    summary = cells(runs_frame(records, "last", recipe_identity))
     out.print("\n" + render(summary, "markdown"), markup=False)
     failed = [record for record in records if record.status == "failed"]
     for reason in sorted({record.reason for record in failed}):

@@ -1,5 +1,5 @@
 """The command line: thin. It parses, calls, prints; a user's mistake is one message and exit code 2."""
 
-from bench.cli.app import main
+from bench.cli.main import main
 
 __all__ = ["main"]

@@ -1,23 +1,22 @@
-"""The commands, and what becomes of errors."""
+"""The application, and what all commands share."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
 
-from bench.errors import UsageError, shorten
+from bench.errors import UsageError
 
-LONGEST_MESSAGE = 1400  # characters
-USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+DEFAULT_RESULTS = Path("results/runs")
 
 app = typer.Typer(
     name="bench",
     help="A benchmark of semi-supervised GANs that people can trust.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -25,31 +24,21 @@ app = typer.Typer(
 out = Console(soft_wrap=True, highlight=False)
 
 
+def option(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, show_default=False)
+
+
 def default_data() -> Path:
     """The data root: BENCH_DATA, else a folder in the user's cache."""
     return Path(os.environ.get("BENCH_DATA") or Path.home() / ".cache" / "ssgan-bench")
 
 
-def main() -> None:
-    """Runs a command; exits with 0, or 1 (a run failed), 2 (the user's mistake), 130 (interrupted)."""
-    from bench.cli import results, run, tools  # noqa: F401  (they add their commands to `app`)
+def count(value: int | None, name: str) -> int:
+    """The value of an option that counts things; unset: the number of processor cores.
 
-    try:
-        code = app(standalone_mode=False)
-    except UsageError as error:
-        _fail(str(error))
-    except typer.Abort:
-        sys.exit(INTERRUPTED)
-    except Exception as error:
-        # typer's own errors (unknown option, missing value) carry their message and exit code
-        if not hasattr(error, "format_message"):
-            raise
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "bench"
-        _fail(f"{error.format_message()} See `{command} --help`.")
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _fail(message: str) -> None:
-    print(f"error: {shorten(message, LONGEST_MESSAGE)}", file=sys.stderr)
-    sys.exit(USAGE)
+    Raises:
+        UsageError: it is below 1.
+    """
+    if value is not None and value < 1:
+        raise UsageError(f"{name} {value}: allowed are 1 and larger numbers.")
+    return value or os.cpu_count() or 1

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.app import app, out
-from bench.cli.run import DEFAULT_RESULTS, _option
+from bench.cli.app import DEFAULT_RESULTS, app, option, out
 from bench.errors import UsageError, shorten, unknown
 
 if TYPE_CHECKING:
@@ -23,18 +22,18 @@ KINDS = ("variants", "datasets", "suites", "runs")
 @app.command(epilog="Example:  bench table results/runs --format csv --policy mean-last-10 --output table.csv")
 def table(
     results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
-    format: Annotated[str, _option("--format", metavar="markdown|latex|csv", help="Default: markdown.")] = "markdown",
+    format: Annotated[str, option("--format", metavar="markdown|latex|csv", help="Default: markdown.")] = "markdown",
     metric: Annotated[
         str,
-        _option("--metric", metavar="accuracy|error|errors", help="Percent, or wrong test images. Default: accuracy."),
+        option("--metric", metavar="accuracy|error|errors", help="Percent, or wrong test images. Default: accuracy."),
     ] = "accuracy",
     policy: Annotated[
-        str, _option("--policy", metavar="last|mean-last-10|best-validation|oracle", help="Default: last.")
+        str, option("--policy", metavar="last|mean-last-10|best-validation|oracle", help="Default: last.")
     ] = "last",
-    variants: Annotated[str | None, _option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
-    dataset: Annotated[str | None, _option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
-    output: Annotated[Path | None, _option("--output", metavar="FILE", help="Write there. Default: print.")] = None,
-    stale: Annotated[bool, _option("--stale", help="Runs that today's code would not produce, too.")] = False,
+    variants: Annotated[str | None, option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
+    dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
+    output: Annotated[Path | None, option("--output", metavar="FILE", help="Write there. Default: print.")] = None,
+    stale: Annotated[bool, option("--stale", help="Runs that today's code would not produce, too.")] = False,
 ) -> int:
     """Mean and standard deviation over seeds, for each variant and label budget."""
     from bench.analysis.cells import cells
@@ -120,15 +119,15 @@ def _runs(results: Path) -> list[tuple[str, str]]:
     rows = []
     for record in Store(results).records():
         run, stale = record.run, " (stale)" if is_stale(record.run) else ""
-        facts = [record.status + stale, run.dataset, run.protocol, run.label, f"{run.budget} labels", f"seed {run.seed}"]
-        rows.append((record.id, "  ".join(facts)))
+        cell = [run.dataset, run.protocol, run.label, f"{run.budget} labels", f"seed {run.seed}"]
+        rows.append((record.id, "  ".join([record.status + stale, *cell])))
     return rows
 
 
 @app.command(epilog="Example:  bench show 1f3a")
 def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="An id, or an unambiguous beginning of one.")],
-    results: Annotated[Path, _option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    results: Annotated[Path, option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
 ) -> int:
     """Everything about a run, with the command that reproduces it."""
     from bench.store import Store
@@ -173,9 +172,9 @@ def command(run: object) -> str:
 def plot(
     kind: Annotated[str, typer.Argument(metavar="curves", show_default=False)],
     results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
-    output: Annotated[Path, _option("--output", metavar="FILE", help="Default: curves.svg.")] = Path("curves.svg"),
-    variants: Annotated[str | None, _option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
-    dataset: Annotated[str | None, _option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
+    output: Annotated[Path, option("--output", metavar="FILE", help="Default: curves.svg.")] = Path("curves.svg"),
+    variants: Annotated[str | None, option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
+    dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
 ) -> int:
     """Draw learning curves: test error against steps, with published curves beside them where there are any."""
     from bench.analysis.runs import runs_frame, select

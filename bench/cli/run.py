@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,66 +9,58 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.app import FAILURE, INTERRUPTED, app, default_data, out
+from bench.cli.app import DEFAULT_RESULTS, FAILURE, INTERRUPTED, app, count, default_data, option, out
 from bench.errors import UsageError, shorten
-
-DEFAULT_RESULTS = Path("results/runs")
-
-
-def _option(*names: str, help: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, show_default=False)
 
 
 @app.command(epilog="Example:  bench run --variants supervised,fm,triple --labels 20,50,100 --seeds 10")
 def run(
-    variants: Annotated[str | None, _option("--variants", metavar="A,B", help="Default: supervised,fm,triple.")] = None,
-    dataset: Annotated[str | None, _option("--dataset", metavar="NAME", help="Default: digits.")] = None,
-    labels: Annotated[str | None, _option("--labels", metavar="20,50,all|10%", help="Default: 20,50,100.")] = None,
+    variants: Annotated[str | None, option("--variants", metavar="A,B", help="Default: supervised,fm,triple.")] = None,
+    dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Default: digits.")] = None,
+    labels: Annotated[str | None, option("--labels", metavar="20,50,all|10%", help="Default: 20,50,100.")] = None,
     label_selection: Annotated[
-        str | None, _option("--label-selection", metavar="balanced|random|first|FILE", help="Default: balanced.")
+        str | None, option("--label-selection", metavar="balanced|random|first|FILE", help="Default: balanced.")
     ] = None,
     seeds: Annotated[
-        str | None, _option("--seeds", metavar="10|0-9|1,4,7", help="A count, a range or a list. Default: 10 (0 to 9).")
+        str | None, option("--seeds", metavar="10|0-9|1,4,7", help="A count, a range or a list. Default: 10 (0 to 9).")
     ] = None,
     protocol: Annotated[
-        str | None, _option("--protocol", metavar="common|paper|smoke", help="Which recipes. Default: common.")
+        str | None, option("--protocol", metavar="common|paper|smoke", help="Which recipes. Default: common.")
     ] = None,
     suite: Annotated[
-        str | None, _option("--suite", metavar="NAME|FILE.yaml", help="A grid from a file; other options override it.")
+        str | None, option("--suite", metavar="NAME|FILE.yaml", help="A grid from a file; other options override it.")
     ] = None,
     set_: Annotated[
-        list[str] | None, _option("--set", metavar="VARIANT.FIELD=VALUE", help="A recipe field; may be repeated.")
+        list[str] | None, option("--set", metavar="VARIANT.FIELD=VALUE", help="A recipe field; may be repeated.")
     ] = None,
     recipe: Annotated[
-        Path | None, _option("--recipe", metavar="FILE", help="Recipe fields by variant, as YAML.")
+        Path | None, option("--recipe", metavar="FILE", help="Recipe fields by variant, as YAML.")
     ] = None,
-    steps: Annotated[int | None, _option("--steps", metavar="N", help="Steps, all phases together.")] = None,
-    scale: Annotated[
-        float | None, _option("--scale", metavar="F", help="Factor on the length of the schedule.")
-    ] = None,
+    steps: Annotated[int | None, option("--steps", metavar="N", help="Steps, all phases together.")] = None,
+    scale: Annotated[float | None, option("--scale", metavar="F", help="Factor on the length of the schedule.")] = None,
     validation: Annotated[
-        int | None, _option("--validation", metavar="N", help="Further labelled images, held out for selection.")
+        int | None, option("--validation", metavar="N", help="Further labelled images, held out for selection.")
     ] = None,
     unlabelled: Annotated[
-        int | None, _option("--unlabelled", metavar="N", help="Cap on the unlabelled images. Default: all.")
+        int | None, option("--unlabelled", metavar="N", help="Cap on the unlabelled images. Default: all.")
     ] = None,
-    results: Annotated[Path, _option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
-    data: Annotated[Path | None, _option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
+    results: Annotated[Path, option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    data: Annotated[Path | None, option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     image_size: Annotated[
-        int | None, _option("--image-size", metavar="N", help="Side of the images of a folder:PATH dataset.")
+        int | None, option("--image-size", metavar="N", help="Side of the images of a folder:PATH dataset.")
     ] = None,
-    jobs: Annotated[int | None, _option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
-    device: Annotated[str, _option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
+    jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
+    device: Annotated[str, option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
     cohort: Annotated[
-        str, _option("--cohort", metavar="auto|N", help="Most runs trained together. Default: by rule.")
+        str, option("--cohort", metavar="auto|N", help="Most runs trained together. Default: by rule.")
     ] = "auto",
     plugin: Annotated[
-        list[Path] | None, _option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
+        list[Path] | None, option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
     ] = None,
-    save_weights: Annotated[bool, _option("--save-weights", help="Keep each run's networks (safetensors).")] = False,
-    save_logits: Annotated[bool, _option("--save-logits", help="Keep each run's test logits (safetensors).")] = False,
+    save_weights: Annotated[bool, option("--save-weights", help="Keep each run's networks (safetensors).")] = False,
+    save_logits: Annotated[bool, option("--save-logits", help="Keep each run's test logits (safetensors).")] = False,
     dry_run: Annotated[
-        bool, _option("--dry-run", help="Print the grid, the cohorts and an estimate; train nothing.")
+        bool, option("--dry-run", help="Print the grid, the cohorts and an estimate; train nothing.")
     ] = False,
 ) -> int:
     """Train a grid of variants, label budgets and seeds; runs that are already stored are not repeated."""
@@ -128,12 +119,6 @@ def _device(name: str) -> Any:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def count(value: int | None, option: str) -> int:
-    if value is not None and value < 1:
-        raise UsageError(f"{option} {value}: allowed are 1 and larger numbers.")
-    return value or os.cpu_count() or 1
-
-
 def _cohort_size(text: str) -> int | None:
     if text == "auto":
         return None
@@ -177,12 +162,12 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     folders = sorted({str(store.path(run).parent) for run in runs})
     first = records[0].id if records else "RUN_ID"
     where = "" if results == DEFAULT_RESULTS else f" {shlex.quote(str(results))}"
-    option = "" if results == DEFAULT_RESULTS else f" --results {shlex.quote(str(results))}"
+    flag = "" if results == DEFAULT_RESULTS else f" --results {shlex.quote(str(results))}"
     out.print("\nRun files: " + ", ".join(folders), markup=False)
     out.print(
         "Go on with:\n"
         f"  bench table{where} --format latex  # the table for a paper; also --format csv, --metric errors\n"
-        f"  bench show {first}{option}  # everything about one run\n"
+        f"  bench show {first}{flag}  # everything about one run\n"
         f"  bench list runs{where}  # all that is stored there",
         markup=False,
     )

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import FAILURE, app, default_data, out
-from bench.cli.run import _option, count
+from bench.cli.app import FAILURE, app, count, default_data, option, out
 from bench.errors import UsageError, shorten
 
 
@@ -33,8 +32,8 @@ def check_variant(
 
 @app.command(epilog="Example:  bench speed --output reports/performance.md")
 def speed(
-    output: Annotated[Path | None, _option("--output", metavar="FILE", help="Write there as well.")] = None,
-    quick: Annotated[bool, _option("--quick", help="Fewer repetitions: minutes become seconds.")] = False,
+    output: Annotated[Path | None, option("--output", metavar="FILE", help="Write there as well.")] = None,
+    quick: Annotated[bool, option("--quick", help="Fewer repetitions: minutes become seconds.")] = False,
 ) -> int:
     """Measure training speed on this machine against a hand-written loop and the rate of matrix products."""
     from bench.speed import report
@@ -50,22 +49,22 @@ def speed(
 
 @app.command(epilog="Example:  bench tune --variant fm --dataset digits --labels 100 --trials 20 --output fm.yaml")
 def tune(
-    variant: Annotated[str, _option("--variant", metavar="NAME", help="The variant to tune.")],
-    output: Annotated[Path, _option("--output", metavar="FILE", help="A file for `bench run --recipe FILE`.")],
-    dataset: Annotated[str, _option("--dataset", metavar="NAME", help="Default: digits.")] = "digits",
-    labels: Annotated[str, _option("--labels", metavar="20,50,100", help="Default: 20,50,100.")] = "20,50,100",
+    variant: Annotated[str, option("--variant", metavar="NAME", help="The variant to tune.")],
+    output: Annotated[Path, option("--output", metavar="FILE", help="A file for `bench run --recipe FILE`.")],
+    dataset: Annotated[str, option("--dataset", metavar="NAME", help="Default: digits.")] = "digits",
+    labels: Annotated[str, option("--labels", metavar="20,50,100", help="Default: 20,50,100.")] = "20,50,100",
     seeds: Annotated[
-        str, _option("--seeds", metavar="1000-1002", help="Not those that you will report. Default: 1000-1002.")
+        str, option("--seeds", metavar="1000-1002", help="Not those that you will report. Default: 1000-1002.")
     ] = "1000-1002",
-    protocol: Annotated[str, _option("--protocol", metavar="common|paper", help="Default: common.")] = "common",
-    trials: Annotated[int, _option("--trials", metavar="N", help="Default: 20.")] = 20,
+    protocol: Annotated[str, option("--protocol", metavar="common|paper", help="Default: common.")] = "common",
+    trials: Annotated[int, option("--trials", metavar="N", help="Default: 20.")] = 20,
     validation: Annotated[
-        int, _option("--validation", metavar="N", help="Validation images; the only labels that count. Default: 300.")
+        int, option("--validation", metavar="N", help="Validation images; the only labels that count. Default: 300.")
     ] = 300,
-    steps: Annotated[int | None, _option("--steps", metavar="N", help="Default: the recipe's own.")] = None,
-    set_: Annotated[list[str] | None, _option("--set", metavar="VARIANT.FIELD=VALUE", help="May be repeated.")] = None,
-    data: Annotated[Path | None, _option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
-    jobs: Annotated[int | None, _option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
+    steps: Annotated[int | None, option("--steps", metavar="N", help="Default: the recipe's own.")] = None,
+    set_: Annotated[list[str] | None, option("--set", metavar="VARIANT.FIELD=VALUE", help="May be repeated.")] = None,
+    data: Annotated[Path | None, option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
+    jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
 ) -> int:
     """Search a variant's recipe at random, on validation accuracy only."""
     import shlex

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -57,9 +58,11 @@ def load_file(path: Path) -> list[type[Variant]]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where pydantic looks up the names in a recipe's annotations
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the author's file raises is theirs to see
+        del sys.modules[spec.name]
         raise UsageError(f"plug-in {path} cannot be loaded: {type(error).__name__}: {shorten(error, 300)}") from error
     found = [
         _checked(value, str(path))

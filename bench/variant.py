@@ -10,7 +10,7 @@ by `torch.func.vmap`; so inside a loss:
     `x * noise.keep_mask(x.shape, rate)`, a random class is `(noise.uniform(n) * classes).long()`.
 3.  Shapes never depend on values: no `x[mask]`, `nonzero`, `unique`. Weight with a mask instead.
 4.  No `.item()`, `float(tensor)`, `.data`, and no `if` on a tensor: use `torch.where`.
-5.  Buffers change in place (`copy_`, `lerp_`); never re-bind them, never count in Python attributes.
+5.  Buffers change in place (`copy_`, `mul_().add_()`); never re-bind them, never count in Python attributes.
 6.  Tensors to write into come from `x.new_zeros(...)`; `F.one_hot` is given its number of classes.
 7.  A gradient inside a loss is taken with `torch.func.grad`, never with `torch.autograd.grad` or `backward`.
 8.  Networks of other players arrive detached: no gradient reaches them, and none needs to be stopped by hand.
@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -91,6 +91,9 @@ class Recipe(BaseModel):
         small = {n: min(getattr(self, n) or SMOKE_BATCH, SMOKE_BATCH) for n in batches}
         limits = {"steps": SMOKE_STEPS, "test_images": SMOKE_TEST_IMAGES, "evaluations": 1}
         return self.model_copy(update=small | limits)
+
+
+Width = Annotated[int, Field(ge=1, le=2**16)]  # of a layer; for fields such as `tuple[Width, ...]`
 
 
 def _is_batch(extra: object) -> bool:
@@ -315,6 +318,8 @@ class Variant:
         """The length of the recipe's full schedule, all phases together."""
         if self.recipe.steps is not None:
             return self.recipe.steps
+        if self.recipe.epochs is None:
+            raise UsageError(f"{self.name}: the recipe sets neither `steps` nor `epochs`. Set one of them.")
         return self.recipe.epochs * self.steps_per_epoch()
 
     def steps_per_epoch(self) -> int:

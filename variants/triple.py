@@ -42,6 +42,7 @@ from bench.variant import (
     Recipe,
     State,
     Variant,
+    Width,
     setting,
 )
 from variants.parts.losses import accuracy, balance, entropy, fake_loss, real_loss, softplus
@@ -54,12 +55,12 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 
 class TripleRecipe(Recipe):
     network: Literal["conv", "mlp"] = setting("conv", "the classifier: the paper's convolutions, or a perceptron")
-    classifier: tuple[int, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of the perceptron", min_length=1)
+    classifier: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of the perceptron", min_length=1)
     input_noise: float = setting(0.3, "noise on the pixels, of the discriminator and the perceptron", ge=0, le=10)
     hidden_noise: float = setting(0.5, "noise on hidden layers, of the discriminator and the perceptron", ge=0, le=10)
     initial_batch: int = setting(500, "images for the perceptron's data-dependent initialisation", ge=2, batch=True)
-    generator: tuple[int, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
-    discriminator: tuple[int, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of D", min_length=1)
+    generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
+    discriminator: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of D", min_length=1)
     labelled_batch: int | None = setting(None, "labelled images for C; unset: min(100, n)", ge=1, batch=True)
     unlabelled_batch: int | None = setting(None, "unlabelled images; unset: max(100, 10000 // n)", ge=1, batch=True)
     positive_labelled: int | None = setting(None, "labelled pairs for D; unset: max(n // 100, 1)", ge=1, batch=True)

@@ -11,6 +11,7 @@ from bench.datasets import Dataset
 from bench.execution.cohorts import Cohort, DataSource
 from bench.execution.worker import prepare
 from bench.grid import Run
+from bench.training.process import prepare_process
 
 PROBE_STEPS = 3
 
@@ -34,7 +35,7 @@ def describe_grid(
     ]
     lines.append(f"{len(cohorts)} cohorts on {device} with {jobs} worker processes:")
     total, costs = 0.0, dict[tuple[str, int, int, int], tuple[float, str]]()
-    torch.set_num_threads(1)
+    prepare_process()
     for cohort in cohorts:
         first = cohort.runs[0]
         key = (first.label, first.budget, first.steps, len(cohort.runs))

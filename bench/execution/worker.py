@@ -22,6 +22,7 @@ from bench.execution.cohorts import Cohort, DataSource, variant_of
 from bench.execution.provenance import environment, measurements
 from bench.grid import Run
 from bench.store import Curve, Record, SplitFacts, Store, append_progress
+from bench.training.process import prepare_process
 from bench.training.trainer import Trainer
 
 HEARTBEAT = 1.0  # seconds between two reports
@@ -41,7 +42,7 @@ class Job:
 
 def work(cohort: Cohort, job: Job) -> None:
     """Trains what is missing of a cohort and stores it. Runs that another process holds are left to it."""
-    torch.set_num_threads(1)
+    prepare_process()
     environment()  # now: the sources may change on disk while a cohort trains
     for plugin in job.plugins:
         registry.load_file(plugin)

@@ -57,6 +57,7 @@ def plan(options: Options, dataset: Dataset) -> list[Run]:
         for budget in budgets:
             task = task_of(dataset, budget, options.validation, options.unlabelled)
             steps = _steps(variant(task, recipe), options)
+            _check_recipe(variant(task, recipe), settings.get(variant.name, {}))
             _check_pools(variant(task, recipe), dataset)
             runs += [_run(variant, base, recipe, dataset, budget, selection, seed, steps, options) for seed in seeds]
     return runs
@@ -100,6 +101,8 @@ def _check_schedule(options: Options) -> None:
         raise UsageError(f"--scale {options.scale}: allowed are numbers above 0 (0.1 is a tenth), up to 1000.")
     if options.protocol == "smoke" and (options.steps or 0) > SMOKE_STEPS:
         raise UsageError(f"--steps {options.steps}: the smoke protocol takes at most {SMOKE_STEPS} steps.")
+    if options.protocol == "smoke" and (options.scale or 0) > 1:
+        raise UsageError(f"--scale {options.scale}: the smoke protocol takes at most {SMOKE_STEPS} steps; up to 1.")
 
 
 def _steps(variant: Variant, options: Options) -> int:
@@ -108,6 +111,18 @@ def _steps(variant: Variant, options: Options) -> int:
     if options.scale is not None:
         return max(1, round(variant.steps() * options.scale))
     return variant.steps()
+
+
+def _check_recipe(variant: Variant, fields: Mapping[str, Any]) -> None:
+    """Refuses fields that were set and would do nothing."""
+    recipe: Recipe = variant.recipe
+    if fields.get("epochs") is not None and recipe.steps is not None:
+        raise UsageError(
+            f"{variant.name}.epochs={recipe.epochs} has no effect: the recipe counts in steps ({recipe.steps}). "
+            f"Use --steps, or set {variant.name}.steps=null as well."
+        )
+    if recipe.evaluate_with == "ema" and not any(p.ema for phase in variant.phases() for p in phase.players):
+        raise UsageError(f"{variant.name}.evaluate_with=ema: this variant keeps no averaged weights. Allowed: raw.")
 
 
 def _check_pools(variant: Variant, dataset: Dataset) -> None:

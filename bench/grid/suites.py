@@ -59,4 +59,6 @@ def _option(path: Path, key: str, value: Any) -> Any:
     parts = value if isinstance(value, list) else [value]
     if not parts or any(isinstance(part, bool) or not isinstance(part, (str, int)) for part in parts):
         raise UsageError(f"--suite {path.name}: {key} must be text, a number, or a list of them, not {value!r}.")
+    if key == "seeds" and isinstance(value, list) and len(parts) == 1 and isinstance(parts[0], int):
+        return f"{parts[0]}-{parts[0]}"  # a list of one seed; as text it would be a count
     return ",".join(str(part) for part in parts)

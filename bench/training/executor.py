@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from bench.training.noise import Tape
@@ -37,16 +37,23 @@ class Executor(Protocol):
 class BoundNetwork:
     """One run's network: call it like the module; `tensors` are its parameters and buffers by name."""
 
-    def __init__(self, template: nn.Module, tensors: dict[str, Tensor]) -> None:
-        self.template, self.tensors = template, tensors
+    def __init__(self, network: StackedNetwork, tensors: dict[str, Tensor]) -> None:
+        self.network, self.tensors = network, tensors
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        return functional_call(self.template, self.tensors, args, kwargs, strict=True)
+        """What `torch.func.functional_call` does, without its search for every tensor's place at each call."""
+        for holder, key, _, name in self.network.places:
+            holder[key] = self.tensors[name]
+        try:
+            return self.network.template(*args, **kwargs)
+        finally:
+            for holder, key, own, _ in self.network.places:
+                holder[key] = own
 
 
 def assemble(networks: Networks, tensors: Mapping[str, dict[str, Tensor]]) -> Nets:
     """`nets.NAME` is the network of one run with the given parameters and buffers."""
-    return Nets(**{name: BoundNetwork(net.template, tensors[name]) for name, net in networks.items()})
+    return Nets(**{name: BoundNetwork(net, tensors[name]) for name, net in networks.items()})
 
 
 def objective(networks: Networks, loss: Callable[..., Any]) -> Callable[..., tuple[Tensor, Any, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,15 @@ from torch import Tensor, nn
 from bench.streams import stream
 
 PADDING = 64  # elements; vectorised kernels treat a ragged end differently, so no run may lie in one
+
+
+class Place(NamedTuple):
+    """Where a module keeps a tensor."""
+
+    holder: dict[str, Any]  # the module's own dictionary of parameters or buffers
+    key: str
+    own: Tensor  # the template's
+    name: str  # in the network; tied tensors have one name and several places
 
 
 class StackedNetwork:
@@ -22,7 +32,7 @@ class StackedNetwork:
 
     def __init__(self, template: nn.Module, modules: Sequence[nn.Module], device: torch.device) -> None:
         """`template` is the network on the meta device, `modules` the initialised networks of the runs."""
-        self.template, self.runs = template, len(modules)
+        self.template, self.runs, self.places = template, len(modules), _places(template)
         self.shapes = {name: tuple(p.shape) for name, p in template.named_parameters()}
         size = sum(p.numel() for p in template.parameters()) * self.runs
         self.flat = torch.zeros(-(-size // PADDING) * PADDING, device=device)
@@ -59,6 +69,12 @@ class StackedNetwork:
         return torch.stack(checks).all(0)
 
 
+def _places(template: nn.Module) -> list[Place]:
+    names = {id(value): name for name, value in (*template.named_parameters(), *template.named_buffers())}
+    holders: list[dict[str, Any]] = [h for m in template.modules() for h in (m._parameters, m._buffers)]
+    return [Place(h, key, own, names[id(own)]) for h in holders for key, own in h.items() if own is not None]
+
+
 def _leaf(value: Tensor, gradient: Tensor) -> Tensor:
     leaf = value.detach().requires_grad_()
     leaf.grad = gradient
@@ -73,6 +89,6 @@ def build(constructor: Callable[[], nn.Module], seed: int, name: str) -> nn.Modu
 
 
 def template(constructor: Callable[[], nn.Module]) -> nn.Module:
-    """The network without memory, for `functional_call`: whatever is not a parameter or buffer then fails loudly."""
+    """The network without memory, to be called with a run's tensors: whatever else it holds then fails loudly."""
     with torch.device("meta"):
         return constructor()

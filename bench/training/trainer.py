@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.datasets import Dataset, Split
 from bench.streams import torch_generator
 from bench.training import noise, optimiser, storage
+from bench.training.allocator import keep_freed_memory
 from bench.training.batches import Batches
 from bench.training.ema import Average
 from bench.training.evaluation import Evaluator
@@ -38,6 +39,7 @@ class Trainer:
         steps: int,
         device: torch.device,
     ) -> None:
+        keep_freed_memory()
         self.variant, self.dataset, self.splits, self.device = variant, dataset, splits, device
         self.runs = len(seeds)
         self.schedule = Schedule(variant.phases(), steps, variant.recipe.evaluations)
@@ -48,6 +50,8 @@ class Trainer:
         self.generators = [torch_generator(device, seed, "noise") for seed in seeds]
         self.state = {name: torch.stack([value] * self.runs).to(device) for name, value in variant.state().items()}
         self.averages: dict[str, Average] = {}
+        # whether any phase keeps one: points before the first such phase then show the weights themselves
+        self.averaged = any(player.ema for phase in self.schedule.phases for player in phase.players)
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.lengths: dict[tuple[str, str], noise.Lengths] = {}
         self.evaluator = Evaluator(variant, dataset, splits, self.networks, self.averages, self.executor, device)
@@ -127,7 +131,7 @@ class Trainer:
         self.optimisers[player.name].step()
         for name in player.networks if player.ema else ():
             self.averages[name].update()
-        for name, value in state.items():
+        for name, value in {name: value.clone() for name, value in state.items()}.items():  # they may alias each other
             self.state[name].copy_(value)
         failed = (self.diverged_at < 0) & ~torch.isfinite(losses)
         self.diverged_at = torch.where(failed, self.at, self.diverged_at)
@@ -149,7 +153,8 @@ class Trainer:
 
     def _log(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            # a copy: a loss may log a part of the state, which changes in place
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
             self.counts[name] = self.counts.get(name, 0) + 1
 
     # --- evaluation ---
@@ -159,7 +164,7 @@ class Trainer:
         broken = torch.stack([~net.finite() for net in self.networks.values()]).any(0)
         self.diverged_at = torch.where((self.diverged_at < 0) & broken, self.at, self.diverged_at)
         point: dict[str, list[int]] = {}
-        for kind, averaged in (("raw", False), ("ema", True)) if self.averages else (("raw", False),):
+        for kind, averaged in (("raw", False), ("ema", True)) if self.averaged else (("raw", False),):
             point[kind] = self.evaluator.test(averaged)
             if self.evaluator.validation:
                 point[f"validation_{kind}"] = self.evaluator.validate(averaged)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench.variant import Adam, Choice, Ema, LogUniform, Recipe, setting
+from bench.variant import Adam, Choice, Ema, LogUniform, Recipe, Width, setting
 
 # The protocol `common`: the same classifier, batch sizes and steps for every variant, by dataset or shape class.
 COMMON: Mapping[str, Mapping[str, Any]] = {
@@ -41,7 +41,7 @@ class ClassifierRecipe(Recipe):
 
     batch: int = setting(100, "labelled, unlabelled and generated images per step, each", ge=1, batch=True)
     initial_batch: int = setting(500, "images for the data-dependent initialisation", ge=2, batch=True)
-    classifier: tuple[int, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of the classifier", min_length=1)
+    classifier: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of the classifier", min_length=1)
     input_noise: float = setting(0.3, "standard deviation of the noise on the pixels", ge=0, le=10)
     hidden_noise: float = setting(0.5, "standard deviation of the noise before every further layer", ge=0, le=10)
     beta1: float = setting(0.5, "Adam's decay of the first moment", ge=0, lt=1)
@@ -60,7 +60,7 @@ class ClassifierRecipe(Recipe):
 class TwoPlayerRecipe(ClassifierRecipe):
     """A classifier that is also the discriminator, and an unconditional generator."""
 
-    generator: tuple[int, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
+    generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
     unsupervised_weight: float = setting(1.0, "weight of the real-or-fake terms of the discriminator", ge=0, le=100)
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
 

@@ -1,0 +1,103 @@
+"""Checks on bits: what a run's numbers may depend on, and what not."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+from torch import Tensor
+
+from bench.conformance.cases import Case, per_case
+from bench.conformance.problem import ConformanceError
+from bench.conformance.snapshot import require_same, snapshot
+from bench.training.executor import LoopExecutor, VmapExecutor
+from bench.training.trainer import Trainer
+
+STEPS = 4  # a variant of three phases sees all of them
+TOLERANCE = 1e-3  # between executors, float32: relative to the largest number of the tensor
+
+
+@per_case
+def cohorts(case: Case) -> None:
+    """A run alone, in the middle of 3 and in the middle of 15 gives the same bits."""
+    alone, three = (_trained(case.trainer(seeds, STEPS)) for seeds in ((7,), (6, 7, 8)))
+    require_same(snapshot(alone, 0), snapshot(three, 1), "a run alone and in a cohort of 3")
+    if case.tiny:  # networks of a paper's size: 15 of them take too long
+        return
+    fifteen = _trained(case.trainer(range(15), STEPS))
+    for seed in (6, 7, 8):
+        require_same(snapshot(three, seed - 6), snapshot(fifteen, seed), "a run in cohorts of 3 and 15")
+
+
+@per_case
+def executors(case: Case) -> None:
+    """From the same state, both executors find the same losses, gradients and buffers, up to rounding.
+
+    Weights are not compared: Adam turns the rounding of a gradient that is truly zero into a whole step.
+    """
+    vmap, loop = (case.trainer((0, 1), STEPS, executor=make) for make in (VmapExecutor, LoopExecutor))
+    while vmap.at < STEPS:
+        loop.load_state_dict(vmap.state_dict())
+        vmap.step()
+        loop.step()
+        found, expected = _observed(vmap), _observed(loop)
+        for name, value in expected.items():
+            bound = TOLERANCE * max(value.abs().max().item(), 1e-3)
+            if not torch.allclose(found[name], value, rtol=0, atol=bound):
+                worst = (found[name] - value).abs().max().item()
+                raise ConformanceError(f"vmap and loop disagree on {name} at step {vmap.at - 1} by {worst:.2g}")
+
+
+def _observed(trainer: Trainer) -> dict[str, Tensor]:
+    """Summed losses and logs, the networks' last gradients, and their float buffers."""
+    found = {f"the log {name!r}": value for name, value in trainer.sums.items()}
+    for name, net in trainer.networks.items():
+        found[f"the gradient of {name}"] = net.gradient
+        found |= {f"buffer {name} {k}": v for k, v in net.buffers.items() if v.is_floating_point()}
+    return found
+
+
+@per_case
+def restored(case: Case) -> None:
+    """Saved after any step (phase boundaries included), through `torch.save`, a run ends with the same bits."""
+    saved: dict[int, bytes] = {}
+
+    def save(trainer: Trainer) -> None:
+        if trainer.at in {1, *trainer.schedule.ends} - {STEPS}:
+            file = io.BytesIO()
+            torch.save(trainer.state_dict(), file)
+            saved[trainer.at] = file.getvalue()
+
+    whole = case.trainer(case.seeds, STEPS)
+    whole.train(save)
+    for step, content in saved.items():
+        resumed = case.trainer(case.seeds, STEPS)
+        resumed.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
+        resumed.train()
+        for run in case.seeds:
+            require_same(snapshot(whole, run), snapshot(resumed, run), f"uninterrupted and resumed after step {step}")
+
+
+@per_case
+def neighbours(case: Case) -> None:
+    """Filling a run's weights with NaN changes no other run, and the run is marked from that step on."""
+    seeds = (*case.seeds, len(case.seeds))
+    clean, spoilt = _trained(case.trainer(seeds, STEPS)), case.trainer(seeds, STEPS)
+    spoilt.train(lambda trainer: _spoil(trainer, 0) if trainer.at == 2 else None)
+    for run in seeds[1:]:
+        require_same(snapshot(clean, run), snapshot(spoilt, run), "beside a healthy and a diverged run")
+    marks = spoilt.diverged_at.tolist()
+    if marks != [2] + [-1] * (len(seeds) - 1):
+        raise ConformanceError(f"the first run turned to NaN after 2 steps; steps of divergence found: {marks}")
+
+
+def _spoil(trainer: Trainer, run: int) -> None:
+    with torch.no_grad():
+        for net in trainer.networks.values():
+            for value in net.parameters.values():
+                value[run].fill_(float("nan"))
+
+
+def _trained(trainer: Trainer) -> Trainer:
+    trainer.train()
+    return trainer

@@ -1,0 +1,48 @@
+"""The list of checks, and how one is run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+
+from bench.conformance import bits, fields, inputs, purity
+from bench.conformance.problem import describe
+from bench.variant import Variant
+
+CHECKS: Mapping[str, Callable[[type[Variant]], None]] = {
+    "recipes are well-formed": fields.well_formed,
+    "vectors, grey and colour images, 2 and 10 classes": inputs.shapes,
+    "runs under vmap without slow fallbacks, re-binds no buffer": purity.stacking,
+    "vmap and loop agree": bits.executors,
+    "a run alone equals the run in cohorts of 3 and 15, bit for bit": bits.cohorts,
+    "saved and restored, a run goes on bit for bit": bits.restored,
+    "a run that turns to NaN leaves its neighbours alone": bits.neighbours,
+    "hidden labels change no bit": purity.labels,
+    "each player moves its own networks only": purity.players,
+    "global random generators stay untouched and unused": purity.generators,
+    "every recipe field changes something": fields.alive,
+    "100 steps beat chance": inputs.learning,
+}
+
+
+def check(kind: type[Variant]) -> Iterator[tuple[str, float, str | None]]:
+    """Runs every check on a variant, one by one as the caller asks: its name, its seconds, its problem or None."""
+    for name, function in CHECKS.items():
+        start = time.perf_counter()
+        found = problem(function, kind)
+        yield name, time.perf_counter() - start, found
+
+
+def problem(function: Callable[[type[Variant]], None], kind: type[Variant]) -> str | None:
+    """What a check has to say against a variant. It runs on one thread, as cohorts do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        function(kind)
+    except Exception as error:  # an author's code may fail in any way; what it says is the finding
+        return describe(error, kind)
+    finally:
+        torch.set_num_threads(threads)
+    return None

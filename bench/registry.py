@@ -75,6 +75,8 @@ def load_file(path: Path) -> list[type[Variant]]:
             f"plug-in {path} defines no variant: a class derived from bench.variant.Variant with a `name`."
         )
     for variant in found:
+        if variant.name in {point.name for point in _points()}:
+            raise UsageError(f"plug-in {path}: {variant.name!r} is the name of an installed variant. Choose another.")
         _plugins[variant.name] = variant
     return found
 

@@ -21,7 +21,6 @@ from bench.execution import DataSource, group
 from bench.execution.worker import prepare
 from bench.grid import Options, plan
 from bench.streams import numpy_generator
-from bench.training.process import prepare_process
 from bench.variant import Choice, LogUniform, Variant
 
 
@@ -83,7 +82,7 @@ def _options(options: Options, variant: str, fields: Mapping[str, Any]) -> Optio
 
 def _score(options: Options, source: DataSource) -> dict[int, float]:
     """Mean validation accuracy of the last evaluation, by budget; a run that diverged counts as 0."""
-    prepare_process()
+    torch.set_num_threads(1)
     dataset = source.load()
     runs = plan(options, dataset)
     right: dict[int, list[float]] = {run.budget: [] for run in runs}

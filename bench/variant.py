@@ -127,6 +127,7 @@ class Task:
     image_shape: tuple[int, ...]  # [features] or [channels, height, width]
     classes: int  # K
     value_range: tuple[float, float] | None  # of the scaled images; None: unbounded
+    # Not for losses: runs of several budgets may train together.
     labelled: int  # the label budget
     unlabelled: int  # images of the training set outside the labelled (and the validation) set
 

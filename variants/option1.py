@@ -45,7 +45,7 @@ class OptionI(TwoPlayer):
         supervised = F.cross_entropy(l_lab, labels)
         real, fake = real_loss(k_plus_one_score(l_unl)), fake_loss(k_plus_one_score(l_gen))
         loss = supervised + self.recipe.unsupervised_weight * (0.5 * real + 0.5 * fake)
-        return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab, labels)}
+        return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab[:, :-1], labels)}
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         logits = nets.discriminator(self.fakes(nets, noise), noise)

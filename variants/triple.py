@@ -16,6 +16,7 @@ Algorithm 1 has log(1 - D). That confidence is the only path of the adversarial 
 3. Running batch-norm statistics of C move in its own step only, with the unlabelled images.
 4. Labelled images are tiled without end; images below 28 x 28 are enlarged for the convolutional classifier.
 5. The entropy's logarithms and the cross-entropies come from log-softmax and are not clipped.
+6. Running statistics and averages hold batch norm's variance, where the code's library holds its inverse square root.
 """
 
 from __future__ import annotations
@@ -132,13 +133,15 @@ class Triple(Variant):
     def draws(self) -> Mapping[str, Draw]:
         r, n = self.recipe, self.task.labelled
         pool: Pool = "all" if r.labelled_in_pool else "unlabelled"
-        return {
+        draws = {
             "labelled": Draw(r.labelled_batch or min(100, n), "labelled", "tiled"),
             "unlabelled": Draw(r.unlabelled_batch or max(100, 10_000 // n), pool),
             "positive_labelled": Draw(r.positive_labelled or max(n // 100, 1), "labelled", "tiled"),
             "positive_unlabelled": Draw(r.positive_unlabelled, pool),
-            "pretraining": Draw(r.pretrain_batch, pool),
         }
+        if self._pretraining_steps():
+            draws["pretraining"] = Draw(r.pretrain_batch, pool)
+        return draws
 
     def _pretraining_steps(self) -> int:
         epochs = self.recipe.pretrain_epochs

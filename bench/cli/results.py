@@ -140,31 +140,33 @@ def show(
         wrong = getattr(record.curve, record.accuracy_of)[-1]
         accuracy = 100 * (1 - wrong / record.test_images)
         print(f"last accuracy: {accuracy:.2f} % ({wrong} of {record.test_images} wrong, {record.accuracy_of} weights)")
-    print(f"reproduce: {command(run)}\n")
+    print(f"reproduce: {command(record)}\n")
     print(
         json.dumps(json.loads(record.to_json()), indent=1, ensure_ascii=False) if out.is_terminal else record.to_json()
     )
     return 0
 
 
-def command(run: object) -> str:
+def command(record: Record) -> str:
     """The command line that makes this one run again."""
-    from bench.grid import Run
-
-    assert isinstance(run, Run)
+    run, origin = record.run, record.provenance.get("origin", {})
     protocol, _, schedule = run.protocol.partition("@")
-    words = ["bench", "run", "--variants", run.variant, "--dataset", run.dataset, "--labels", str(run.budget)]
-    words += ["--seeds", f"{run.seed}-{run.seed}", "--protocol", protocol]
+    words = ["bench", "run", "--variants", run.variant, "--dataset", origin.get("dataset", run.dataset)]
+    words += ["--labels", str(run.budget), "--seeds", f"{run.seed}-{run.seed}", "--protocol", protocol]
     if schedule:
         words += ["--steps", str(run.steps)]
     if run.selection != "balanced":
-        words += ["--label-selection", "INDEX_FILE" if run.selection.startswith("file:") else run.selection]
+        words += ["--label-selection", origin.get("index_file") or run.selection]
     if run.validation:
         words += ["--validation", str(run.validation)]
     if run.unlabelled is not None:
         words += ["--unlabelled", str(run.unlabelled)]
+    if origin.get("image_size"):
+        words += ["--image-size", str(origin["image_size"])]
+    for plugin in origin.get("plugins", []):
+        words += ["--plugin", plugin]
     for name, value in run.overrides.items():
-        words += ["--set", f"{run.variant}.{name}={json.dumps(value) if not isinstance(value, str) else value}"]
+        words += ["--set", f"{run.variant}.{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words)
 
 

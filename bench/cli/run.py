@@ -122,7 +122,7 @@ def _device(name: str) -> Any:
 def _cohort_size(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise UsageError(f"--cohort {shorten(text)!r}: allowed are auto and numbers from 1.")
     return int(text)
 
@@ -141,6 +141,10 @@ def _train(store: Any, cohorts: Any, job: Any, processes: int, what: str) -> Non
         out.print("\nInterrupted. What has finished is stored; the same command completes the rest:", markup=False)
         out.print("  " + shlex.join(["bench", *sys.argv[1:]]), markup=False)
         raise typer.Exit(INTERRUPTED) from None
+    except OSError as error:  # a full disk, a folder that was deleted meanwhile
+        raise UsageError(
+            f"results folder {shorten(job.results)!r}: {error.strerror or error}. What had finished before is stored."
+        ) from error
 
 
 def _conclude(store: Any, runs: Any, results: Path) -> int:
@@ -151,6 +155,10 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     from bench.reporting.tables import render, supervised_hint
 
     records = [store.get(run.id) for run in runs if store.path(run).exists()]
+    if elsewhere := len(runs) - len(records):
+        out.print(f"\n{elsewhere} runs are in training by another process and are left to it.", markup=False)
+    if not records:
+        return FAILURE
     summary = cells(runs_frame(records, "last", recipe_identity))
     out.print("\n" + render(summary, "markdown"), markup=False)
     failed = [record for record in records if record.status == "failed"]
@@ -160,15 +168,14 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     if hint := supervised_hint(summary):
         out.print(hint, markup=False)
     folders = sorted({str(store.path(run).parent) for run in runs})
-    first = records[0].id if records else "RUN_ID"
     where = "" if results == DEFAULT_RESULTS else f" {shlex.quote(str(results))}"
     flag = "" if results == DEFAULT_RESULTS else f" --results {shlex.quote(str(results))}"
     out.print("\nRun files: " + ", ".join(folders), markup=False)
     out.print(
         "Go on with:\n"
         f"  bench table{where} --format latex  # the table for a paper; also --format csv, --metric errors\n"
-        f"  bench show {first}{flag}  # everything about one run\n"
+        f"  bench show {records[0].id}{flag}  # everything about one run\n"
         f"  bench list runs{where}  # all that is stored there",
         markup=False,
     )
-    return FAILURE if failed or len(records) < len(runs) else 0
+    return FAILURE if failed or elsewhere else 0

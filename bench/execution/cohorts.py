@@ -78,12 +78,11 @@ def _largest(variant: Variant, device: torch.device) -> int:
 
 
 def _shape(run: Run, dataset: Dataset) -> str:
-    """Equal for runs that may share a cohort: same variant, task, recipe, steps, phases and draws."""
+    """Equal for runs that may share a cohort: same variant, recipe, steps, phases and draws, but for their budget."""
     variant = variant_of(run, dataset)
     phases = [(phase.name, phase.share, sorted(phase.fresh), _players(phase)) for phase in variant.phases()]
     draws = [sorted(d.items()) for d in (variant.draws(), variant.initial_draws())]
-    facts = [run.label, run.version, run.protocol, run.recipe, run.steps, run.validation, phases, draws]
-    return repr([*facts, variant.task])  # the task too: a loss may read the label budget, and a cohort has one variant
+    return repr([run.label, run.version, run.protocol, run.recipe, run.steps, run.validation, phases, draws])
 
 
 def _players(phase: Phase) -> list[tuple[object, ...]]:

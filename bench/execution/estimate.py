@@ -11,7 +11,6 @@ from bench.datasets import Dataset
 from bench.execution.cohorts import Cohort, DataSource
 from bench.execution.worker import prepare
 from bench.grid import Run
-from bench.training.process import prepare_process
 
 PROBE_STEPS = 3
 
@@ -35,7 +34,7 @@ def describe_grid(
     ]
     lines.append(f"{len(cohorts)} cohorts on {device} with {jobs} worker processes:")
     total, costs = 0.0, dict[tuple[str, int, int, int], tuple[float, str]]()
-    prepare_process()
+    torch.set_num_threads(1)
     for cohort in cohorts:
         first = cohort.runs[0]
         key = (first.label, first.budget, first.steps, len(cohort.runs))

@@ -22,7 +22,6 @@ from bench.execution.cohorts import Cohort, DataSource, variant_of
 from bench.execution.provenance import environment, measurements
 from bench.grid import Run
 from bench.store import Curve, Record, SplitFacts, Store, append_progress
-from bench.training.process import prepare_process
 from bench.training.trainer import Trainer
 
 HEARTBEAT = 1.0  # seconds between two reports
@@ -42,7 +41,7 @@ class Job:
 
 def work(cohort: Cohort, job: Job) -> None:
     """Trains what is missing of a cohort and stores it. Runs that another process holds are left to it."""
-    prepare_process()
+    torch.set_num_threads(1)
     environment()  # now: the sources may change on disk while a cohort trains
     for plugin in job.plugins:
         registry.load_file(plugin)
@@ -85,7 +84,7 @@ def _train(runs: Sequence[Run], job: Job, store: Store, progress: Path) -> list[
     dataset, device = _dataset(job.data), torch.device(job.device)
     trainer, splits = prepare(runs, dataset, device, job.data.index_file)
     trainer.train(_reporter(progress))
-    records = describe(runs, trainer, splits, dataset)
+    records = [_with_origin(record, job) for record in describe(runs, trainer, splits, dataset)]
     if job.save_weights or job.save_logits:
         records = [_save(record, index, trainer, job, store) for index, record in enumerate(records)]
     return records
@@ -133,6 +132,18 @@ def describe(runs: Sequence[Run], trainer: Trainer, splits: Sequence[Split], dat
             )
         )
     return records
+
+
+def _with_origin(record: Record, job: Job) -> Record:
+    """Adds what `bench show` needs to name the command that repeats the run."""
+    index_file = job.data.index_file
+    origin = {
+        "dataset": job.data.name,
+        "image_size": job.data.image_size,
+        "index_file": None if index_file is None else str(index_file),
+        "plugins": [str(plugin) for plugin in job.plugins],
+    }
+    return record.model_copy(update={"provenance": {**record.provenance, "origin": origin}})
 
 
 def _reporter(path: Path) -> Callable[[Trainer], None]:

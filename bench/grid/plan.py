@@ -12,8 +12,9 @@ from bench.datasets import Dataset, make_split, parse_budgets, selection_name
 from bench.errors import UsageError, unknown
 from bench.grid.options import Settings, override, parse_names, parse_seeds, parse_settings, read_recipe_file
 from bench.grid.run import Run, run_id
-from bench.variant import SMOKE_STEPS, Recipe, Task, Variant
+from bench.variant import SMOKE_BATCH, SMOKE_STEPS, SMOKE_TEST_IMAGES, Recipe, Task, Variant
 
+SMOKE_LIMITS = f"{SMOKE_STEPS} steps, batches of {SMOKE_BATCH}, {SMOKE_TEST_IMAGES} test images and one evaluation"
 PROTOCOLS = ("common", "paper", "smoke")
 
 
@@ -54,6 +55,8 @@ def plan(options: Options, dataset: Dataset) -> list[Run]:
     for variant in variants:
         base = base_recipe(variant, options.protocol, dataset)
         recipe = override(base, variant.name, settings.get(variant.name, {}))
+        if options.protocol == "smoke" and recipe.smoke() != recipe:
+            raise UsageError(f"--set {variant.name}: beyond the smoke protocol's {SMOKE_LIMITS}.")
         for budget in budgets:
             task = task_of(dataset, budget, options.validation, options.unlabelled)
             steps = _steps(variant(task, recipe), options)

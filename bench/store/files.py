@@ -64,7 +64,7 @@ class Store:
     def has(self, run: Run) -> bool:
         """Whether the run needs no further training: it is done or has diverged. A failed run is to be tried again."""
         path = self.path(run)
-        return path.exists() and self._read(path).status != "failed"
+        return os.path.exists(path) and self._read(path).status != "failed"  # unlike Path.exists it accepts any text
 
     def records(self) -> list[Record]:
         """All records, ordered by path.
@@ -120,7 +120,7 @@ class Store:
                     folder.rmdir()
 
     def _files(self) -> list[Path]:
-        if not self.root.is_dir():
+        if not os.path.isdir(self.root):
             raise UsageError(
                 f"there is no results folder {shorten(self.root)!r}. Name an existing one, or fill it with `bench run`."
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ from bench.variant import Noise, Phase, Player, Variant
 
 
 class Trainer:
-    """A cohort in training: runs of one variant, dataset and recipe, which differ in seed or labelled set.
+    """A cohort in training: runs of one variant, dataset and recipe, which differ in seed or label budget.
 
     `step()` advances every run by one step, `evaluate()` adds one point to the curves. Nothing in a step waits for the
     device: losses are summed there, and a run whose loss is not finite is marked there, with the step.
@@ -62,6 +63,8 @@ class Trainer:
         self.diverged_at = torch.full((self.runs,), -1, dtype=torch.int64, device=device)
         self.curves = Curves()
         self.seconds = 0.0
+        # runs of several budgets may train together, so no loss may read one: None fails loudly in any arithmetic
+        variant.task = replace(variant.task, labelled=None, unlabelled=None)  # type: ignore[arg-type]
 
     # --- start ---
 

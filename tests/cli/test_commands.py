@@ -1,0 +1,330 @@
+"""The commands on a small store: what they print, write and leave alone."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from bench import registry
+from bench.cli.app import app
+from bench.datasets import names as dataset_names
+from bench.grid import suites
+from bench.store import Store
+
+Cli = Callable[..., Any]
+GRID = ["--variants", "supervised,fm", "--labels", "20,50", "--seeds", "0-1", "--steps", "4"]
+GRID += ["--set", "fm.evaluations=2", "--set", "fm.lr=0.02", "--set", "supervised.evaluations=2"]
+COLUMNS = "dataset,protocol,variant,budget,policy,n,failed,mean,std,ci_low,ci_high,median,min"
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """`bench run` as a user runs it, with worker processes: the folder and what it said."""
+    folder = tmp_path_factory.mktemp("user")
+    bench = [sys.executable, "-c", "from bench.cli import main; main()"]
+    done = subprocess.run(
+        [*bench, "run", *GRID, "--jobs", "1"], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    return folder, done
+
+
+@pytest.fixture
+def store(whole_run: tuple[Path, Any], tmp_path: Path, bench_cli: Cli) -> Store:
+    """A copy of its results, in the folder where `bench_cli` works."""
+    shutil.copytree(whole_run[0] / "results", tmp_path / "results")
+    return Store(tmp_path / "results" / "runs")
+
+
+# --- bench run ---
+
+
+def test_run_trains_the_grid_and_says_how_to_go_on(whole_run: tuple[Path, Any]) -> None:
+    folder, done = whole_run
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    records = Store(folder / "results" / "runs").records()
+    assert [record.status for record in records] == ["done"] * 8
+    assert "8 runs, 0 of them already stored" in done.stdout
+    assert "±" in done.stdout
+    assert "fm[evaluations=2,lr=0.02]" in done.stdout
+    for part in ("results/runs/digits/fm", "bench table", "bench show", "bench list runs"):
+        assert part in done.stdout
+    assert "Hint" not in done.stdout  # the baseline is there
+    assert any("step" in line for line in done.stdout.splitlines())  # log lines where there is no terminal
+
+
+def test_the_same_command_again_trains_nothing(bench_cli: Cli, store: Store) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")}
+    code, out, _ = bench_cli("run", *GRID)
+    assert code == 0
+    assert "8 runs, 8 of them already stored" in out
+    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")} == stamps
+
+
+def test_a_missing_run_is_completed_with_the_same_numbers(bench_cli: Cli, store: Store) -> None:
+    """In this process, alone, and after a worker had trained it in a cohort."""
+    record = store.records()[0]
+    store.path(record.run).unlink()
+    code, out, _ = bench_cli("run", *GRID)
+    assert code == 0
+    assert "7 of them already stored" in out
+    assert store.get(record.id).content() == record.content()
+
+
+def test_a_table_without_the_baseline_gets_a_hint(bench_cli: Cli, store: Store) -> None:
+    words = [word for word in GRID if "supervised.evaluations" not in word]
+    words = [*words[: words.index("--set")], "--set", "fm.evaluations=2", "--set", "fm.lr=0.02"]
+    _, out, _ = bench_cli("run", *words, "--variants", "fm")
+    assert "no `supervised` baseline" in out
+
+
+def test_dry_run_writes_nothing(bench_cli: Cli, tmp_path: Path) -> None:
+    code, out, err = bench_cli("run", *GRID, "--dry-run")
+    assert (code, err) == (0, "")
+    assert "8 runs on digits, 8 of them to train" in out
+    assert "cohorts" in out
+    assert "Estimate" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_suite_is_a_grid_that_options_override(bench_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("variants: [supervised]\nlabels: [30]\nseeds: [5, 6]\nscale: 0.5")
+    _, out, _ = bench_cli("run", "--suite", "mine.yaml", "--dry-run", "--steps", "3")
+    assert "supervised, common@3: 30 labels, 3 steps, 2 seeds" in out
+    _, out, _ = bench_cli("run", "--suite", "mine.yaml", "--dry-run", "--labels", "40", "--steps", "3")
+    assert "40 labels" in out
+    assert "30 labels" not in out
+
+
+def test_a_failed_run_is_shown_and_counts(bench_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from bench.registry import get\n"
+        "class Bad(get('supervised')):\n"
+        "    name = 'bad'\n"
+        "    def loss(self, *args):\n"
+        "        raise ValueError('no luck today')\n"
+    )
+    code, out, _ = bench_cli("run", "--plugin", "bad.py", "--variants", "bad,supervised", *GRID[2:8])
+    assert code == 1
+    assert "failed (4 runs" in out
+    assert "ValueError: no luck today" in out
+
+
+@pytest.mark.parametrize("held", [1, 2])
+def test_runs_that_another_process_holds_are_no_gap_in_silence(held: int, bench_cli: Cli, tmp_path: Path) -> None:
+    """Some of the grid, or all of it: the exit code says that it is not complete, and nobody is blamed for it."""
+    words = ["run", "--variants", "supervised", "--labels", "20", "--seeds", "2", "--steps", "2"]
+    assert bench_cli(*words).code == 0
+    store = Store(tmp_path / "results" / "runs")
+    records = store.records()
+    with contextlib.ExitStack() as locks:
+        for record in records[:held]:
+            store.path(record.run).unlink()
+            locks.enter_context(FileLock(store.root / ".locks" / f"{record.id}.lock"))
+        code, out, err = bench_cli(*words)
+    assert code == 1
+    assert "Traceback" not in out + err
+    assert "error:" not in err
+    assert f"{held} runs are in training by another process" in out
+    assert [record.id for record in store.records()] == [record.id for record in records[held:]]
+
+
+@pytest.mark.parametrize("selection", ["random", "first"])
+def test_smoke_on_real_mnist(selection: str, bench_cli: Cli, data_root: Path) -> None:
+    """The papers' networks at the papers' sizes: 2 steps each."""
+    code, out, err = bench_cli(
+        "run", "--dataset", "mnist", "--data", str(data_root), "--protocol", "smoke", "--steps", "2", "--variants",
+        "supervised,fm,triple", "--labels", "100", "--seeds", "1", "--label-selection", selection,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "mnist" in out
+    assert "smoke@2" in out
+
+
+# --- bench table ---
+
+
+def numbers(store: Store, variant: str, budget: int) -> list[float]:
+    """Last test accuracies in percent, read off the files themselves."""
+    found = []
+    for path in store.root.glob(f"*/{variant}/*.json"):
+        data = json.loads(path.read_text())
+        if data["run"]["budget"] == budget:
+            found.append(100 * (1 - data["curve"]["ema"][-1] / data["test_images"]))
+    return found
+
+
+def test_csv(bench_cli: Cli, store: Store) -> None:
+    code, out, err = bench_cli("table", "--format", "csv")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == COLUMNS
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [(row["variant"], row["budget"]) for row in rows] == [
+        ("supervised[evaluations=2]", "20"), ("supervised[evaluations=2]", "50"),
+        ("fm[evaluations=2,lr=0.02]", "20"), ("fm[evaluations=2,lr=0.02]", "50"),
+    ]  # fmt: skip
+    for row in rows:
+        values = numbers(store, row["variant"].split("[")[0], int(row["budget"]))
+        assert (row["dataset"], row["protocol"], row["policy"]) == ("digits", "common@4", "last")
+        assert (row["n"], row["failed"]) == ("2", "0")
+        assert float(row["mean"]) == pytest.approx(np.mean(values), rel=1e-12)
+        assert float(row["std"]) == pytest.approx(np.std(values, ddof=1), abs=1e-10)
+        assert float(row["min"]) == pytest.approx(min(values))
+        half = 12.706204736432095 * np.std(values, ddof=1) / np.sqrt(2)  # Student's t, one degree of freedom
+        assert float(row["ci_high"]) - float(row["mean"]) == pytest.approx(half, abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "error", "errors"])
+def test_metrics(metric: str, bench_cli: Cli, store: Store) -> None:
+    rows = list(csv.DictReader(io.StringIO(bench_cli("table", "--format", "csv", "--metric", metric).out)))
+    accuracy = np.mean(numbers(store, "fm", 20))
+    expected = {"accuracy": accuracy, "error": 100 - accuracy, "errors": (100 - accuracy) * 5}[metric]
+    (mean,) = (float(row["mean"]) for row in rows if row["variant"].startswith("fm") and row["budget"] == "20")
+    assert mean == pytest.approx(expected)
+
+
+def test_policies_filters_and_files(bench_cli: Cli, store: Store, tmp_path: Path) -> None:
+    for policy in ("last", "mean-last-10", "oracle"):
+        rows = list(csv.DictReader(io.StringIO(bench_cli("table", "--format", "csv", "--policy", policy).out)))
+        assert {row["policy"] for row in rows} == {policy}
+    text = bench_cli("table", "--variants", "supervised", "--format", "csv", "--dataset", "digits").out
+    assert {row["variant"] for row in csv.DictReader(io.StringIO(text))} == {"supervised[evaluations=2]"}
+    answer = bench_cli("table", "--format", "latex", "--output", "table.tex")
+    assert answer.code == 0
+    assert "\\begin{tabular}" in (tmp_path / "table.tex").read_text()
+    assert "±" in bench_cli("table", str(store.root)).out
+
+
+@pytest.mark.parametrize("words", [["--variants", "fmm"], ["--dataset", "mnsit"], ["--output", "absent/table.md"]])
+def test_table_refuses(words: list[str], bench_cli: Cli, store: Store) -> None:
+    code, out, err = bench_cli("table", *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+
+
+# --- bench list ---
+
+
+def first_words(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines()]
+
+
+def test_list_in_a_pipe_has_a_name_per_line(bench_cli: Cli) -> None:
+    assert first_words(bench_cli("list", "variants").out) == registry.names()
+    assert set(dataset_names()) <= set(first_words(bench_cli("list", "datasets").out))
+    assert first_words(bench_cli("list", "suites").out) == suites.names()
+
+
+def test_names_are_not_truncated(bench_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "a-name-that-is-much-longer-than-any-terminal-" * 5
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(registry, "_plugins", {long: registry.get("fm")})
+    assert long in first_words(bench_cli("list", "variants").out)
+
+
+def test_list_runs(bench_cli: Cli, store: Store) -> None:
+    text = bench_cli("list", "runs").out
+    assert first_words(text) == [record.id for record in store.records()]
+    for record, line in zip(store.records(), text.splitlines(), strict=True):
+        for part in ("done", "digits", record.run.label, f"{record.run.budget} labels", f"seed {record.run.seed}"):
+            assert part in line
+    assert bench_cli("list", "runs", str(store.root)).out == text
+
+
+# --- bench show ---
+
+
+def test_show_tells_everything_about_a_run(bench_cli: Cli, store: Store) -> None:
+    record = next(r for r in store.records() if r.run.variant == "fm")
+    code, out, _ = bench_cli("show", record.id)
+    assert code == 0
+    wrong = record.curve.ema[-1]  # type: ignore[union-attr, index]
+    assert f"{wrong} of 500 wrong" in out
+    assert f"{100 - wrong / 5:.2f} %" in out
+    assert json.loads(out[out.index("\n{") :]) == json.loads(store.path(record.run).read_text())
+
+
+def test_the_beginning_of_an_id_is_enough(bench_cli: Cli, store: Store) -> None:
+    ids = [record.id for record in store.records()]
+    for run_id in ids:
+        length = next(n for n in range(1, 17) if sum(other.startswith(run_id[:n]) for other in ids) == 1)
+        assert f"run {run_id}:" in bench_cli("show", run_id[:length]).out
+        assert bench_cli("show", "").code == 2
+    code, _, err = bench_cli("show", ids[0][:-1] + ("0" if ids[0][-1] != "0" else "1"))
+    assert code == 2
+    assert ids[0] in err  # the nearest
+
+
+def reproduce(bench_cli: Cli, run_id: str, *further: str) -> Any:
+    (line,) = (line for line in bench_cli("show", run_id).out.splitlines() if line.startswith("reproduce: "))
+    _, *words = shlex.split(line.removeprefix("reproduce: "))
+    return bench_cli(*words, "--results", "again", *further)
+
+
+def test_the_reproduce_command_makes_the_same_run_again(bench_cli: Cli, store: Store, tmp_path: Path) -> None:
+    record = next(r for r in store.records() if r.run.variant == "fm" and r.run.seed == 1)
+    assert reproduce(bench_cli, record.id).code == 0
+    (again,) = Store(tmp_path / "again").records()
+    assert again.content() == record.content()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--label-selection", "random", "--validation", "30", "--unlabelled", "100"],
+        ["--set", "supervised.classifier=[8, 4]", "--set", "supervised.evaluate_with=raw"],
+        ["--set", "supervised.test_images=50", "--set", "supervised.steps=3"],
+        ["--scale", "0.005"],
+        ["--protocol", "smoke"],
+        ["--protocol", "smoke", "--steps", "3"],
+    ],
+    ids=" ".join,
+)
+def test_the_reproduce_command_of_other_runs(words: list[str], bench_cli: Cli, tmp_path: Path) -> None:
+    length = [] if {"--scale", "--protocol"} & set(words) or "supervised.steps=3" in words else ["--steps", "3"]
+    code, _, err = bench_cli("run", "--variants", "supervised", "--labels", "20", "--seeds", "4-4", *length, *words)
+    assert code == 0, err
+    (record,) = Store(tmp_path / "results" / "runs").records()
+    assert reproduce(bench_cli, record.id).code == 0
+    (again,) = Store(tmp_path / "again").records()
+    assert again.id == record.id
+    assert again.content()["curve"] == record.content()["curve"]
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize("name", [c.name or c.callback.__name__ for c in app.registered_commands])  # type: ignore[union-attr]
+def test_every_command_has_help_with_an_example(name: str, bench_cli: Cli) -> None:
+    code, out, err = bench_cli(name, "--help")
+    assert (code, err) == (0, "")
+    assert f"Example:  bench {name}" in out
+
+
+def test_help_of_the_whole(bench_cli: Cli) -> None:
+    for words in ([], ["--help"]):
+        code, out, _ = bench_cli(*words)
+        assert code == 0
+        for name in ("run", "table", "list", "show", "check-variant"):
+            assert f"\n  {name} " in out
+
+
+def test_bench_data_is_the_default_of_data(bench_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = tmp_path / "elsewhere" / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    bad.parent.mkdir(parents=True)
+    bad.write_text("not MNIST")
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "elsewhere"))
+    assert f"{bad}: wrong checksum" in bench_cli("run", "--dataset", "mnist").err

@@ -25,7 +25,7 @@ from variants.parts.losses import accuracy, fake_loss, real_loss
 from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common
 from variants.parts.two_player import Loss, TwoPlayer
 
-# Found by `bench tune` on validation images, 20 trials (results/reference/tuning).
+# Found by `bench tune` on validation images of digits, 20 trials (results/reference/tuning); other data take the same.
 TUNED: dict[str, dict[str, Any]] = {"digits": {"lr": 3e-3, "ema_decay": 0.99}}
 
 

@@ -106,9 +106,7 @@ class Batches:
                 if draw.pool == "labelled":
                     labels = self.splits[run].labelled.read(positions)
                     block.setdefault(name + "/labels", []).append(torch.from_numpy(labels))
-        self.block = {
-            name: self._moved(torch.stack(parts, 1)) for name, parts in block.items()
-        }  # [steps, runs, size]
+        self.block = {name: self._moved(torch.stack(parts, 1)) for name, parts in block.items()}  # [steps, runs, size]
         self.at, self.length = 0, steps
 
     def _moved(self, block: Tensor) -> Tensor:

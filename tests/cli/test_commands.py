@@ -183,7 +183,8 @@ def test_csv(bench_cli: Cli, store: Store) -> None:
         assert float(row["mean"]) == pytest.approx(np.mean(values), rel=1e-12)
         assert float(row["std"]) == pytest.approx(np.std(values, ddof=1), abs=1e-10)
         assert float(row["min"]) == pytest.approx(min(values))
-        half = 12.706204736432095 * np.std(values, ddof=1) / np.sqrt(2)  # Student's t, one degree of freedom
+        quantile = np.tan(0.475 * np.pi)  # of Student's t with one degree of freedom, which is Cauchy's distribution
+        half = quantile * np.std(values, ddof=1) / np.sqrt(2)
         assert float(row["ci_high"]) - float(row["mean"]) == pytest.approx(half, abs=1e-9)
 
 

@@ -27,9 +27,7 @@ def run_grid(job: Job, runs: list[Run], digits: Dataset, jobs: int = 2, size: in
 
 
 def test_jobs_and_cohort_sizes_change_no_bit(job: Job, make_runs: MakeRuns, digits: Dataset, tmp_path: Path) -> None:
-    runs = make_runs(
-        "calm,fm", labels="20,50", seeds="2", steps=5, settings=["fm.test_images=100", "fm.evaluations=1"]
-    )
+    runs = make_runs("calm,fm", labels="20,50", seeds="2", steps=5, settings=["fm.test_images=100", "fm.evaluations=1"])
     results = [
         run_grid(dataclasses.replace(job, results=tmp_path / f"r{i}"), runs, digits, jobs, size)
         for i, (jobs, size) in enumerate([(1, None), (2, 1), (2, 3)])

@@ -26,7 +26,16 @@ from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRec
 from variants.parts.two_player import Loss, TwoPlayer
 
 # Found by `bench tune` on validation images of digits, 20 trials (results/reference/tuning); other data take the same.
-TUNED: dict[str, dict[str, Any]] = {"digits": {"lr": 3e-3, "ema_decay": 0.99}}
+TUNED: dict[str, dict[str, Any]] = {
+    "digits": {
+        "beta1": 0.9,
+        "ema_decay": 0.98,
+        "hidden_noise": 0.5,
+        "input_noise": 0.4,
+        "lr": 0.000532,
+        "unsupervised_weight": 3.0,
+    },
+}
 
 
 class OptionI(TwoPlayer):

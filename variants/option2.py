@@ -23,7 +23,16 @@ from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRec
 from variants.parts.two_player import Loss, TwoPlayer
 
 # Found by `bench tune` on validation images of digits, 20 trials (results/reference/tuning); other data take the same.
-TUNED: dict[str, dict[str, Any]] = {"digits": {"lr": 3e-3, "ema_decay": 0.99}}
+TUNED: dict[str, dict[str, Any]] = {
+    "digits": {
+        "beta1": 0.5,
+        "ema_decay": 0.995,
+        "hidden_noise": 0.7,
+        "input_noise": 0.2,
+        "lr": 0.00288,
+        "unsupervised_weight": 3.0,
+    },
+}
 
 
 class OptionII(TwoPlayer):

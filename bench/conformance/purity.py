@@ -23,7 +23,7 @@ from bench.training.schedule import Schedule
 from bench.training.trainer import Trainer
 from bench.variant import Phase, Player
 
-STEPS = 4
+STEPS = 3
 SENTINEL = 7.0
 
 

@@ -23,7 +23,7 @@ from bench.training.schedule import Schedule
 from bench.training.trainer import Trainer
 from bench.variant import Phase, Player
 
-STEPS = 3
+STEPS = 4
 SENTINEL = 7.0
 
 

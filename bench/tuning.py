@@ -26,6 +26,7 @@ from bench.variant import Choice, LogUniform, Variant
 
 @dataclass(frozen=True)
 class Trial:
+    number: int
     fields: Mapping[str, Any]
     accuracies: Mapping[int, float]  # budget -> mean validation accuracy over seeds, in percent
 
@@ -35,9 +36,10 @@ class Trial:
         return sum(self.accuracies.values()) / len(self.accuracies)
 
 
-def candidates(variant: type[Variant], trials: int) -> list[dict[str, Any]]:
-    """The recipe fields of each trial; none in trial 0."""
-    return [{}, *({name: _draw(variant, name, trial) for name in variant.search} for trial in range(1, trials))]
+def candidates(variant: type[Variant], recipe: Mapping[str, Any], trials: int) -> list[dict[str, Any]]:
+    """The fields of `Variant.search` in each trial; in trial 0 those of `recipe`."""
+    given = {name: recipe[name] for name in variant.search}
+    return [given, *({name: _draw(variant, name, trial) for name in variant.search} for trial in range(1, trials))]
 
 
 def _draw(variant: type[Variant], field: str, trial: int) -> Any:
@@ -56,7 +58,8 @@ def tune(options: Options, source: DataSource, trials: int, jobs: int, say: Call
         UsageError: not exactly one variant, no validation split, or the variant names nothing to search.
     """
     dataset = source.load()
-    names = {run.variant for run in plan(options, dataset)}
+    runs = plan(options, dataset)
+    names = {run.variant for run in runs}
     if len(names) != 1:
         raise UsageError(f"--variant: tuning takes one variant at a time, not {', '.join(sorted(names))}.")
     if options.validation < 1:
@@ -64,14 +67,14 @@ def tune(options: Options, source: DataSource, trials: int, jobs: int, say: Call
     variant = registry.get(names.pop())
     if not variant.search:
         raise UsageError(f"variant {variant.name!r} names no recipe fields to search (`search` in its class).")
-    fields = candidates(variant, trials)
+    fields = candidates(variant, runs[0].recipe, trials)
     results = Parallel(n_jobs=max(2, jobs), pre_dispatch=jobs, batch_size=1, return_as="generator")(
         delayed(_score)(_options(options, variant.name, own), source) for own in fields
     )
     scored = []
     for number, (own, accuracies) in enumerate(zip(fields, results, strict=True)):
-        scored.append(Trial(own, accuracies))
-        say(f"trial {number}: {scored[-1].score:.2f} % {dict(own) or '(the recipe as it is)'}")
+        scored.append(Trial(number, own, accuracies))
+        say(f"trial {number}: {scored[-1].score:.2f} % {own}")
     return sorted(scored, key=lambda trial: -trial.score)
 
 
@@ -98,9 +101,9 @@ def _score(options: Options, source: DataSource) -> dict[int, float]:
 def to_yaml(variant: str, what: Sequence[str], trials: Sequence[Trial]) -> str:
     """A file for `bench run --recipe`: the best trial's fields, and all trials as comments."""
     lines = [f"# {line}" for line in what]
-    lines += ["#", "# Validation accuracy (%), mean over budgets; by budget; recipe fields:"]
+    lines += ["#", "# Trial (0: the recipe as it was); validation accuracy (%), mean over budgets; by budget; recipe fields:"]
     for trial in trials:
         each = " ".join(f"{budget}: {accuracy:.2f}" for budget, accuracy in trial.accuracies.items())
-        fields = ", ".join(f"{name}={value}" for name, value in trial.fields.items()) or "(the recipe as it was)"
-        lines.append(f"#   {trial.score:6.2f}   {each}   {fields}")
+        fields = ", ".join(f"{name}={value}" for name, value in trial.fields.items())
+        lines.append(f"#   {trial.number:2d}   {trial.score:6.2f}   {each}   {fields}")
     return "\n".join(lines) + "\n" + yaml.safe_dump({variant: dict(trials[0].fields)}, sort_keys=True)

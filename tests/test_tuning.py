@@ -27,8 +27,10 @@ def test_trial_zero_is_the_recipe_itself_and_a_further_field_moves_no_other() ->
     class Wider(fm):  # type: ignore[misc, valid-type]
         search: ClassVar = {"another": Choice((1, 2, 3)), **fm.search}
 
-    few, many = tuning.candidates(fm, 4), tuning.candidates(Wider, 6)
-    assert few[0] == {}
+    recipe = fm.recipe_for("common", "digits", "grey").model_dump()
+    few, many = tuning.candidates(fm, recipe, 4), tuning.candidates(Wider, {**recipe, "another": 2}, 6)
+    assert few[0] == {name: recipe[name] for name in fm.search}
+    assert many[0] == {"another": 2, **few[0]}
     assert [{k: v for k, v in trial.items() if k != "another"} for trial in many[:4]] == few
     assert len({trial["lr"] for trial in many[1:]}) == 5
 
@@ -36,7 +38,7 @@ def test_trial_zero_is_the_recipe_itself_and_a_further_field_moves_no_other() ->
 def test_draws_stay_within_their_ranges() -> None:
     for name in registry.names():
         variant = registry.get(name)
-        for trial in tuning.candidates(variant, 30)[1:]:
+        for trial in tuning.candidates(variant, dict.fromkeys(variant.search), 30)[1:]:
             for field, value in trial.items():
                 space = variant.search[field]
                 if isinstance(space, LogUniform):
@@ -59,6 +61,7 @@ def test_the_best_trial_on_validation_images_comes_first_and_its_file_is_a_recip
     scores = [trial.score for trial in trials]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > scores[-1]
+    assert {trial.number for trial in trials} == {0, 1, 2}
     for trial in trials:
         assert set(trial.accuracies) == {20, 50}
         # two seeds and 100 images per budget: a mean of two whole percentages

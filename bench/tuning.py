@@ -101,7 +101,10 @@ def _score(options: Options, source: DataSource) -> dict[int, float]:
 def to_yaml(variant: str, what: Sequence[str], trials: Sequence[Trial]) -> str:
     """A file for `bench run --recipe`: the best trial's fields, and all trials as comments."""
     lines = [f"# {line}" for line in what]
-    lines += ["#", "# Trial (0: the recipe as it was); validation accuracy (%), mean over budgets; by budget; recipe fields:"]
+    lines += [
+        "#",
+        "# Trial (0: the recipe as it was); validation accuracy (%), mean over budgets; by budget; recipe fields:",
+    ]
     for trial in trials:
         each = " ".join(f"{budget}: {accuracy:.2f}" for budget, accuracy in trial.accuracies.items())
         fields = ", ".join(f"{name}={value}" for name, value in trial.fields.items())

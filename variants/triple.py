@@ -206,7 +206,8 @@ class Triple(Variant):
     # --- losses ---
 
     def one_hot(self, labels: Tensor) -> Tensor:
-        return F.one_hot(labels, self.task.classes).to(torch.float32)
+        """`[batch, K]`; the library's own function looks at the labels, and so waits for the device."""
+        return (labels[:, None] == torch.arange(self.task.classes, device=labels.device)).to(torch.float32)
 
     def fakes(self, nets: Nets, noise: Noise, like: Tensor) -> tuple[Tensor, Tensor]:
         """Generated images and their labels, every class as often as the others."""

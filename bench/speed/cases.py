@@ -18,6 +18,7 @@ from bench.speed.handwritten import FMLoop
 from bench.speed.handwritten_conv import PretrainingLoop, bare_convolutions, conv_flops
 from bench.speed.products import FMShape, bare, flops, fm_shape
 from bench.speed.rounds import Alternative
+from bench.training.executor import VmapExecutor
 from bench.training.trainer import Trainer
 from bench.variant import Recipe, Task, Variant
 
@@ -54,7 +55,10 @@ class Case:
         splits = [self._split(seed) for seed in range(runs)]
         data, pool = self.dataset, len(splits[0].unlabelled)
         variant = self.variant(Task(data.image_shape, data.classes, data.value_range, BUDGET, pool), self.recipe)
-        return Trainer(variant, data, splits, list(range(runs)), 1_000_000, torch.device("cpu"))
+        trainer = Trainer(variant, data, splits, list(range(runs)), 1_000_000, torch.device("cpu"))
+        if isinstance(trainer.executor, VmapExecutor):
+            trainer.executor.trace_after = 0  # a training run spends nearly all of its steps so
+        return trainer
 
     def handwritten(self) -> Any:
         """The hand-written loop on the labels of seed 0."""

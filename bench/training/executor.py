@@ -8,10 +8,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from bench.training.noise import Tape
 from bench.training.storage import StackedNetwork
+from bench.training.tracing import TRACE_AFTER, Repeated
 from bench.variant import Nets, Noise
 
 Networks = Mapping[str, StackedNetwork]
@@ -23,7 +24,7 @@ class Executor(Protocol):
     def losses(
         self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """Runs `loss` for every run and back-propagates into the owned networks' gradients.
+        """Runs `loss` for every run and leaves the owned networks' gradients where their storage keeps them.
 
         Returns: losses `[runs]`, logs `{name: [runs]}`, new state `{name: [runs, *shape]}`, all detached.
         """
@@ -71,20 +72,38 @@ class VmapExecutor:
 
     name = "vmap"
 
-    def __init__(self, networks: Networks) -> None:
-        self.networks = networks
+    def __init__(self, networks: Networks, trace_after: int = TRACE_AFTER) -> None:
+        self.networks, self.trace_after = networks, trace_after
+        self.stacked: dict[tuple[Callable[..., Any], frozenset[str]], Repeated] = {}
 
     def losses(
         self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        tensors = {
-            name: {**(net.leaves if name in owned else net.parameters), **net.buffers}
+        if (loss, owned) not in self.stacked:
+            self.stacked[loss, owned] = Repeated(self._stacked(loss, owned), self.trace_after)
+        own = {name: self.networks[name].parameters for name in owned}
+        fixed = {
+            name: net.buffers if name in owned else {**net.parameters, **net.buffers}
             for name, net in self.networks.items()
         }
-        one = vmap(objective(self.networks, loss), in_dims=(0, 0, 0, 0, None))
-        values, logs, new = one(tensors, batch, tape, state, progress)
-        values.sum().backward()
-        return values.detach(), _detached(logs), _detached(new)
+        values, logs, new, gradients = self.stacked[loss, owned](own, fixed, batch, tape, state, progress)
+        for name in owned:
+            self.networks[name].keep_gradients(gradients[name])
+        return values, logs, new
+
+    def _stacked(self, loss: Callable[..., Any], owned: frozenset[str]) -> Callable[..., Any]:
+        """The loss of all runs and its gradients `{network: {parameter: [runs, *shape]}}`."""
+        stacked = vmap(objective(self.networks, loss), in_dims=(0, 0, 0, 0, None))
+
+        def losses(own: Any, fixed: Any, batch: Any, tape: Tape, state: Any, progress: Tensor) -> Any:
+            leaves = tree_map(lambda value: value.detach().requires_grad_(), own)
+            tensors = {name: {**leaves.get(name, {}), **fixed[name]} for name in self.networks}
+            values, logs, new = stacked(tensors, batch, tape, state, progress)
+            flat, spec = tree_flatten(leaves)
+            gradients = torch.autograd.grad(values.sum(), flat, materialize_grads=True)
+            return values.detach(), _detached(logs), _detached(new), tree_unflatten(gradients, spec)
+
+        return losses
 
     def logits(
         self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor, shared: bool
@@ -116,6 +135,8 @@ class LoopExecutor:
         self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         one = objective(self.networks, loss)
+        for name in owned:
+            self.networks[name].gradient.zero_()
         results = []
         for i in range(len(self.slices)):
             tensors = {name: (self.leaves if name in owned else self.slices)[i][name] for name in self.networks}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,9 +25,9 @@ class Place(NamedTuple):
 class StackedNetwork:
     """One network of every run of a cohort.
 
-    `flat` holds parameter after parameter, each `[runs, *shape]`; `parameters` are views into it. `leaves` (all runs)
-    and `run_leaves[i]` (run i) are the same memory as autograd leaves whose `.grad` are views into `gradient`, so that
-    `backward()` fills one contiguous tensor and the optimiser sees one.
+    `flat` holds parameter after parameter, each `[runs, *shape]`; `parameters` are views into it. `gradient` has the
+    same layout, so that the optimiser sees one tensor. `run_leaves[i]` are run i's parameters as autograd leaves on the
+    same memory, whose `.grad` are views into `gradient`.
     """
 
     def __init__(self, template: nn.Module, modules: Sequence[nn.Module], device: torch.device) -> None:
@@ -47,10 +47,9 @@ class StackedNetwork:
             for i, module in enumerate(modules):
                 for name, value in module.named_parameters():
                     self.parameters[name][i].copy_(value)
-        gradients = self.views(self.gradient)
-        self.leaves = {name: _leaf(self.parameters[name], gradients[name]) for name in self.shapes}
+        self.gradients = self.views(self.gradient)
         self.run_leaves = [
-            {name: _leaf(self.parameters[name][i], gradients[name][i]) for name in self.shapes}
+            {name: _leaf(self.parameters[name][i], self.gradients[name][i]) for name in self.shapes}
             for i in range(self.runs)
         ]
 
@@ -62,6 +61,11 @@ class StackedNetwork:
             found[name] = flat[start:end].view(self.runs, *shape)
             start = end
         return found
+
+    def keep_gradients(self, gradients: Mapping[str, Tensor]) -> None:
+        """Takes over the gradients of all parameters, `[runs, *shape]` each."""
+        for name, value in gradients.items():
+            self.gradients[name].copy_(value)
 
     def finite(self) -> Tensor:
         """For each run, whether all its parameters are finite: bool `[runs]`."""

@@ -126,8 +126,6 @@ class Trainer:
     def _update(self, phase: Phase, player: Player, batch: Any, progress: float, at: Tensor) -> None:
         lengths = self._tape_lengths(phase, player, batch, at)
         tape = noise.record(self.generators, lengths, self.device)
-        for name in player.networks:
-            self.networks[name].gradient.zero_()
         losses, logs, state = self.executor.losses(player.loss, frozenset(player.networks), batch, tape, self.state, at)
         for group in self.optimisers[player.name].param_groups:
             group["lr"] = player.lr * player.schedule(progress)

@@ -1,0 +1,179 @@
+"""A function written out: the same bits with fewer operations, and no trust in functions that cannot be traced."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx
+from torch.func import vmap
+
+from bench import registry
+from bench.training import tracing
+from bench.training.tracing import Repeated, write_out
+from bench.training.trainer import Trainer
+from bench.variant import Recipe
+
+ATEN = torch.ops.aten
+MakeTrainer = Callable[..., Trainer]
+
+
+@pytest.fixture
+def no_warning() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def targets(module: Any) -> list[Any]:
+    assert isinstance(module, fx.GraphModule)
+    return [node.target for node in module.graph.nodes if node.op == "call_function"]
+
+
+def weight_gradient(x: Tensor, weight: Tensor) -> Tensor:
+    """Of a stacked linear layer, `[runs, outputs, inputs]`."""
+    leaf = weight.detach().requires_grad_()
+    return torch.autograd.grad(vmap(F.linear)(x, leaf).square().sum(), leaf)[0]
+
+
+# --- the trainer ---
+
+
+@pytest.mark.usefixtures("no_warning")
+@pytest.mark.parametrize("name", registry.names())
+def test_a_traced_training_has_the_bits_of_an_untraced_one(name: str, make_trainer: MakeTrainer) -> None:
+    kind = registry.get(name)
+    recipe: Recipe = kind.recipe_for("common", "digits", "grey")
+    small = {**recipe.model_dump(), "evaluations": 2, "classifier": (24, 16), "generator": (16, 16)}
+    fields = {key: value for key, value in small.items() if key in kind.recipe_type.model_fields and key != "steps"}
+    traced, plain = (make_trainer(kind, (0, 1, 2), 12, **fields) for _ in range(2))
+    traced.executor.trace_after = 2
+    for trainer in (traced, plain):
+        trainer.train()
+    for network, net in plain.networks.items():
+        assert torch.equal(net.flat, traced.networks[network].flat)
+    assert traced.curves.logs == plain.curves.logs
+    assert traced.curves.errors == plain.curves.errors
+    repeated = list(traced.executor.stacked.values())
+    assert repeated
+    assert all(entry.current is not entry.function for entry in repeated)
+    assert all(entry.current is entry.function for entry in plain.executor.stacked.values())
+
+
+@pytest.mark.usefixtures("no_warning")
+def test_buffers_change_once_per_step_when_the_loss_is_traced(toy: type[Any], make_trainer: MakeTrainer) -> None:
+    traced, plain = make_trainer(toy, (0, 1)), make_trainer(toy, (0, 1))
+    traced.executor.trace_after = 2
+    for trainer in (traced, plain):
+        trainer.train()
+    before = make_trainer(toy, (0, 1)).networks["classifier"].buffers["norm.running_mean"]
+    for name, value in plain.networks["classifier"].buffers.items():
+        assert torch.equal(value, traced.networks["classifier"].buffers[name]), name
+    assert not torch.equal(before, traced.networks["classifier"].buffers["norm.running_mean"])
+
+
+# --- what is trusted ---
+
+
+@pytest.mark.usefixtures("no_warning")
+def test_a_function_is_written_out_after_so_many_calls() -> None:
+    seen = []
+
+    def double(x: Tensor) -> Tensor:
+        seen.append(1)
+        return 2 * x
+
+    repeated = Repeated(double, after=3)
+    for i in range(10):
+        assert repeated(torch.full((4,), float(i))).tolist() == [2.0 * i] * 4
+    assert len(seen) == 3 + 2  # three calls, then one for the result and one for the trace
+
+
+def test_a_function_that_depends_on_something_else_is_never_replaced() -> None:
+    calls = []
+
+    def counted(x: Tensor) -> Tensor:
+        calls.append(1)
+        return x + len(calls)
+
+    repeated = Repeated(counted, after=1)
+    repeated(torch.zeros(1))
+    with pytest.warns(UserWarning, match="other numbers"):
+        assert repeated(torch.zeros(1)).item() == 2
+    assert repeated.current is counted
+
+
+def test_a_function_that_cannot_be_traced_goes_on_as_it_is() -> None:
+    def read(x: Tensor) -> Tensor:
+        return x * x.sum().item()
+
+    repeated = Repeated(read, after=0)
+    with pytest.warns(UserWarning, match="without tracing"):
+        assert repeated(torch.ones(2)).tolist() == [2.0, 2.0]
+    assert repeated(torch.full((2,), 2.0)).tolist() == [8.0, 8.0]
+
+
+@pytest.mark.usefixtures("no_warning")
+def test_numbers_that_are_none_count_as_equal() -> None:
+    repeated = Repeated(lambda x: x / x, after=0)
+    assert repeated(torch.zeros(2)).isnan().all()
+    assert repeated.current is not repeated.function
+
+
+# --- what is left out ---
+
+
+def test_operations_that_give_back_their_argument_are_left_out() -> None:
+    def same(x: Tensor) -> Tensor:
+        return x.view(2, 3).expand(2, 3).detach().pow(1) + 1
+
+    written = write_out(same, (torch.zeros(2, 3),))
+    assert targets(written) == [ATEN.add.Tensor]
+    assert torch.equal(written(torch.ones(2, 3)), torch.full((2, 3), 2.0))
+
+
+def test_shapes_that_change_are_kept() -> None:
+    x = torch.arange(6.0)
+    written = write_out(lambda x: x.view(2, 3).expand(4, 2, 3), (x,))
+    assert targets(written) == [ATEN.view.default, ATEN.expand.default]
+    assert torch.equal(written(x), x.view(2, 3).expand(4, 2, 3))
+
+
+def test_equal_operations_are_computed_once_unless_something_changes_in_place() -> None:
+    def twice(x: Tensor) -> Tensor:
+        return x.exp() * x.exp()
+
+    def changing(x: Tensor) -> Tensor:
+        first, copy = x.exp(), x.pow(1)
+        x.add_(1)
+        return first * x.exp() * copy
+
+    assert targets(write_out(twice, (torch.zeros(3),))).count(ATEN.exp.default) == 1
+    written = write_out(changing, (torch.zeros(3),))
+    assert targets(written).count(ATEN.exp.default) == 2
+    a, b = torch.rand(3), torch.rand(3)
+    for x in (a, b):
+        assert torch.equal(written(x.clone()), changing(x.clone()))
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_weight_gradients_are_computed_in_the_order_in_which_they_are_read(
+    alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "_may_turn", lambda product: alike)
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(shape, generator=generator) for shape in ((3, 16, 8), (3, 32, 8)))
+    found = write_out(weight_gradient, (x, weight))(x, weight)
+    assert found.is_contiguous() is alike
+    assert found.numpy() == pytest.approx(weight_gradient(x, weight).numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 8, 10, 11, 64])
+def test_a_product_is_turned_only_where_that_leaves_its_bits(outputs: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, weight = (torch.randn(shape, generator=generator) for shape in ((3, 50, 64), (3, outputs, 64)))
+    assert torch.equal(write_out(weight_gradient, (x, weight))(x, weight), weight_gradient(x, weight))

@@ -86,10 +86,10 @@ class Recipe(BaseModel):
         """Whether field `name` is a switch."""
         return cls.neutral(name) is not _REQUIRED
 
-    def smoke(self) -> Recipe:
-        """The same recipe cut down to prove that it runs: 20 steps, batches of 8, 256 test images, one evaluation."""
+    def smoke(self, batch: int = SMOKE_BATCH) -> Recipe:
+        """The same recipe cut down to prove that it runs: 20 steps, small batches, 256 test images, one evaluation."""
         batches = [n for n, f in type(self).model_fields.items() if _is_batch(f.json_schema_extra)]
-        small = {n: min(getattr(self, n) or SMOKE_BATCH, SMOKE_BATCH) for n in batches}
+        small = {n: min(getattr(self, n) or batch, batch) for n in batches}
         limits = {"steps": SMOKE_STEPS, "test_images": SMOKE_TEST_IMAGES, "evaluations": 1}
         return self.model_copy(update=small | limits)
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ from bench.training.trainer import Trainer
 from bench.variant import Recipe, Variant
 
 BUDGET = 20  # labels
-TEST_IMAGES = 32
+TEST_IMAGES, EVALUATIONS = 16, 2
+TINY_BATCH = 4
 CPU = torch.device("cpu")
 # Stand-ins for data: the name that recipes are looked up by, and the shape. Ours first, shape classes before names.
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -92,8 +93,8 @@ def per_case(check: Callable[[Case], None]) -> Callable[[type[Variant]], None]:
 def cases(kind: type[Variant]) -> list[Case]:
     """The common recipe with its own batches, and the paper's with tiny ones (the only one with its own)."""
     first, *rest = whole_cases(kind)
-    cut = [first, *(replace(case, recipe=case.recipe.smoke(), tiny=True) for case in rest)]
-    limits = {"evaluations": 3, "test_images": TEST_IMAGES}
+    cut = [first, *(replace(case, recipe=case.recipe.smoke(TINY_BATCH), tiny=True) for case in rest)]
+    limits = {"evaluations": EVALUATIONS, "test_images": TEST_IMAGES}
     return [replace(case, recipe=case.recipe.model_copy(update=limits)) for case in cut]
 
 
@@ -107,13 +108,18 @@ def whole_cases(kind: type[Variant]) -> list[Case]:
 
 def _candidates(kind: type[Variant], protocol: str) -> Iterator[Case]:
     for name in ("digits", *SHAPES):
-        dataset = synthetic(name, 10) if name in SHAPES else load(name, Path())
+        dataset = synthetic(name, 10) if name in SHAPES else _digits()
         shape_class = task_of(dataset, 1, 0, None).shape_class
         with contextlib.suppress(UsageError):  # no recipe for such data
             yield Case(kind, protocol, kind.recipe_for(protocol, name, shape_class), dataset)
 
 
-@lru_cache
+@cache
+def _digits() -> Dataset:
+    return load("digits", Path())
+
+
+@cache
 def synthetic(name: str, classes: int, train: int = 120, test: int = 40) -> Dataset:
     """Images of the stand-in `name`: one random prototype per class, and noise."""
     shape, rng = SHAPES[name], np.random.default_rng(0)

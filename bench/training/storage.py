@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from bench.streams import stream
 
@@ -94,5 +95,20 @@ def build(constructor: Callable[[], nn.Module], seed: int, name: str) -> nn.Modu
 
 def template(constructor: Callable[[], nn.Module]) -> nn.Module:
     """The network without memory, to be called with a run's tensors: whatever else it holds then fails loudly."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoDraws():
         return constructor()
+
+
+_DRAWS = ("normal_", "uniform_", "kaiming_uniform_")  # of a tensor, and of torch.nn.init where it calls them late
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves out random numbers for tensors without memory: torch takes its time to draw none."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__name__", "") in _DRAWS:
+            tensor: Tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return function(*args, **kwargs)

@@ -54,7 +54,7 @@ class Trainer:
         # whether any phase keeps one: points before the first such phase then show the weights themselves
         self.averaged = any(player.ema for phase in self.schedule.phases for player in phase.players)
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
-        self.lengths: dict[tuple[str, str], noise.Lengths] = {}
+        self.lengths: dict[Callable[..., Any], noise.Lengths] = {}  # of the tape that a loss reads
         self.evaluator = Evaluator(variant, dataset, splits, self.networks, self.averages, self.executor, device)
         self.at = 0
         self.phase: Phase | None = None
@@ -110,7 +110,7 @@ class Trainer:
         for player in phase.players:
             if self.at % player.every == 0:
                 for _ in range(player.repeat):
-                    self._update(phase, player, batch, progress, at)
+                    self._update(player, batch, progress, at)
         self.at += 1
 
     def _enter(self, phase: Phase) -> None:
@@ -123,8 +123,8 @@ class Trainer:
                 for name in player.networks:
                     self.averages.setdefault(name, Average(player.ema, self.networks[name]))
 
-    def _update(self, phase: Phase, player: Player, batch: Any, progress: float, at: Tensor) -> None:
-        lengths = self._tape_lengths(phase, player, batch, at)
+    def _update(self, player: Player, batch: Any, progress: float, at: Tensor) -> None:
+        lengths = self._tape_lengths(player.loss, batch, at)
         tape = noise.record(self.generators, lengths, self.device)
         losses, logs, state = self.executor.losses(player.loss, frozenset(player.networks), batch, tape, self.state, at)
         for group in self.optimisers[player.name].param_groups:
@@ -138,10 +138,9 @@ class Trainer:
         self.diverged_at = torch.where(failed, self.at, self.diverged_at)
         self._log({f"{player.name}/loss": losses, **{f"{player.name}/{name}": value for name, value in logs.items()}})
 
-    def _tape_lengths(self, phase: Phase, player: Player, batch: Any, at: Tensor) -> noise.Lengths:
-        """How much noise the player's loss reads in this phase: one dry pass on a copy of the first run."""
-        key = (phase.name, player.name)
-        if key not in self.lengths:
+    def _tape_lengths(self, loss: Callable[..., Any], batch: Any, at: Tensor) -> noise.Lengths:
+        """How much noise a loss reads: one dry pass on a copy of the first run."""
+        if loss not in self.lengths:
             tensors = {
                 name: {k: v[0].clone() for k, v in (net.parameters | net.buffers).items()}
                 for name, net in self.networks.items()
@@ -149,8 +148,8 @@ class Trainer:
             first = {name: _row(value, 0) for name, value in batch.items()}
             state = {name: value[0] for name, value in self.state.items()}
             nets = assemble(self.networks, tensors)
-            self.lengths[key] = noise.measure(lambda n: player.loss(nets, first, n, state, at), self.device)
-        return self.lengths[key]
+            self.lengths[loss] = noise.measure(lambda n: loss(nets, first, n, state, at), self.device)
+        return self.lengths[loss]
 
     def _log(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():

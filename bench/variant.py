@@ -9,10 +9,11 @@ by `torch.func.vmap`; so inside a loss:
 2.  All chance comes from `noise`. `F.dropout`, `randn`, `randperm` and NumPy are forbidden: dropout is
     `x * noise.keep_mask(x.shape, rate)`, a random class is `(noise.uniform(n) * classes).long()`.
 3.  Shapes never depend on values: no `x[mask]`, `nonzero`, `unique`. Weight with a mask instead.
-4.  No `.item()`, `float(tensor)`, `.data`, and no `if` on a tensor: use `torch.where`.
+4.  No `.item()`, `.tolist()`, `float(tensor)`, `torch.tensor([progress])`, `.data`, and no `if` on a tensor: use
+    `torch.where` and `torch.stack`. After some steps a loss is traced: what it reads off a tensor could not change.
 5.  Buffers change in place (`copy_`, `mul_().add_()`); never re-bind them, never count in Python attributes.
-6.  Tensors to write into come from `x.new_zeros(...)`. One-hot labels come from a comparison with `torch.arange(K)`:
-    `F.one_hot` looks at the labels, and a loss that calls it is not traced (all others are, after some steps).
+6.  Tensors to write into come from `x.new_zeros(...)`. One-hot labels come from a comparison with `torch.arange(K)`;
+    `F.one_hot` looks at labels that all runs share.
 7.  A gradient inside a loss is taken with `torch.func.grad`, never with `torch.autograd.grad` or `backward`.
 8.  Networks of other players arrive detached: no gradient reaches them, and none needs to be stopped by hand.
 9.  Take weight norm, batch norm, noise and dropout from `variants.parts.layers`; softplus and sigmoid from

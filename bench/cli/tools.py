@@ -1,4 +1,4 @@
-"""`bench check-variant` and `bench speed`."""
+"""`bench check-variant`, `bench speed` and `bench tune`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ def check_variant(
     variant: Annotated[str, typer.Argument(metavar="NAME|FILE.py|package.module:Class", show_default=False)],
 ) -> int:
     """Run the conformance suite on a variant: is it one run in plain torch, with no leak and no hidden chance?"""
+    from joblib import cpu_count
+
     from bench import registry
-    from bench.conformance import check
+    from bench.conformance import check_in_workers
 
     failed = False
     for kind in registry.resolve(variant):
         out.print(f"{kind.name}:", markup=False)
-        for name, seconds, problem in check(kind):
+        for name, seconds, problem in check_in_workers(variant, kind, min(cpu_count(), 4)):
             out.print(f"  {'ok    ' if problem is None else 'FAILED'} {name} ({seconds:.1f} s)", markup=False)
             if problem is not None:
                 failed = True

@@ -5,6 +5,6 @@ variant in the tests, and over an author's file with `bench check-variant`.
 """
 
 from bench.conformance.problem import ConformanceError
-from bench.conformance.suite import CHECKS, check, problem
+from bench.conformance.suite import CHECKS, check, check_in_workers, problem
 
-__all__ = ["CHECKS", "ConformanceError", "check", "problem"]
+__all__ = ["CHECKS", "ConformanceError", "check", "check_in_workers", "problem"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import warnings
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -46,6 +48,21 @@ def executors(case: Case) -> None:
             if not torch.allclose(found[name], value, rtol=0, atol=bound):
                 worst = (found[name] - value).abs().max().item()
                 raise ConformanceError(f"vmap and loop disagree on {name} at step {vmap.at - 1} by {worst:.2g}")
+
+
+@per_case
+def traced(case: Case) -> None:
+    """Losses that are traced after their first call give the bits of those that are not, and all can be traced."""
+    if case.tiny:  # networks of a paper's size: tracing them takes too long
+        return
+    plain = _trained(case.trainer((0, 1), STEPS, executor=VmapExecutor))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        traced = _trained(case.trainer((0, 1), STEPS, executor=partial(VmapExecutor, trace_after=1)))
+    if untraced := [str(warning.message) for warning in caught if "without tracing" in str(warning.message)]:
+        raise ConformanceError(f"{untraced[0]} (rules 4 to 6 of bench/variant.py)")
+    for run in (0, 1):
+        require_same(snapshot(plain, run), snapshot(traced, run), "without and with traced losses")
 
 
 def _observed(trainer: Trainer) -> dict[str, Tensor]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import cast
 
 import torch
+from joblib import Parallel, delayed
 
+from bench import registry
 from bench.conformance import bits, fields, inputs, purity
 from bench.conformance.problem import describe
 from bench.variant import Variant
@@ -16,6 +20,7 @@ CHECKS: Mapping[str, Callable[[type[Variant]], None]] = {
     "vectors, grey and colour images, 2 and 10 classes": inputs.shapes,
     "runs under vmap without slow fallbacks, re-binds no buffer": purity.stacking,
     "vmap and loop agree": bits.executors,
+    "traced losses keep every bit": bits.traced,
     "a run alone equals the run in cohorts of 3 and 15, bit for bit": bits.cohorts,
     "saved and restored, a run goes on bit for bit": bits.restored,
     "a run that turns to NaN leaves its neighbours alone": bits.neighbours,
@@ -27,12 +32,33 @@ CHECKS: Mapping[str, Callable[[type[Variant]], None]] = {
 }
 
 
-def check(kind: type[Variant]) -> Iterator[tuple[str, float, str | None]]:
-    """Runs every check on a variant, one by one as the caller asks: its name, its seconds, its problem or None."""
+Result = tuple[str, float, str | None]  # a check's name, its seconds, its problem if it found one
+
+
+def check(kind: type[Variant]) -> Iterator[Result]:
+    """Runs every check on a variant, one by one as the caller asks."""
     for name, function in CHECKS.items():
-        start = time.perf_counter()
-        found = problem(function, kind)
-        yield name, time.perf_counter() - start, found
+        yield _timed(name, function, kind)
+
+
+def _timed(name: str, function: Callable[[type[Variant]], None], kind: type[Variant]) -> Result:
+    start = time.perf_counter()
+    found = problem(function, kind)
+    return name, time.perf_counter() - start, found
+
+
+def check_in_workers(variant: str, kind: type[Variant], jobs: int) -> Iterator[Result]:
+    """The same in `jobs` processes, which load `kind` themselves from what `registry.resolve` takes."""
+    workers = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="all", return_as="generator")
+    return cast(Iterator[Result], workers(delayed(_in_worker)(name, variant, kind.name) for name in CHECKS))
+
+
+def _in_worker(name: str, variant: str, kind: str) -> Result:
+    (own,) = [found for found in _resolved(variant) if found.name == kind]
+    return _timed(name, CHECKS[name], own)
+
+
+_resolved = cache(registry.resolve)
 
 
 def problem(function: Callable[[type[Variant]], None], kind: type[Variant]) -> str | None:

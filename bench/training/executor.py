@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -74,19 +75,20 @@ class VmapExecutor:
 
     def __init__(self, networks: Networks, trace_after: int = TRACE_AFTER) -> None:
         self.networks, self.trace_after = networks, trace_after
-        self.stacked: dict[tuple[Callable[..., Any], frozenset[str]], Repeated] = {}
+        self.stacked: dict[tuple[int, frozenset[str]], Repeated] = {}  # by a loss's `id`: an entry keeps it alive
 
     def losses(
         self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        if (loss, owned) not in self.stacked:
-            self.stacked[loss, owned] = Repeated(self._stacked(loss, owned), self.trace_after)
+        key = (id(loss), owned)
+        if key not in self.stacked:
+            self.stacked[key] = Repeated(self._stacked(loss, owned), self.trace_after, f"the loss {_name(loss)}")
         own = {name: self.networks[name].parameters for name in owned}
         fixed = {
             name: net.buffers if name in owned else {**net.parameters, **net.buffers}
             for name, net in self.networks.items()
         }
-        values, logs, new, gradients = self.stacked[loss, owned](own, fixed, batch, tape, state, progress)
+        values, logs, new, gradients = self.stacked[key](own, fixed, batch, tape, state, progress)
         for name in owned:
             self.networks[name].keep_gradients(gradients[name])
         return values, logs, new
@@ -171,6 +173,12 @@ def stacks(templates: Sequence[nn.Module], device: torch.device) -> bool:
         return True
     convolutions = any(isinstance(m, nn.modules.conv._ConvNd) for t in templates for m in t.modules())
     return not convolutions and max(p.numel() for t in templates for p in t.parameters()) <= LARGEST_STACKED
+
+
+def _name(loss: Callable[..., Any]) -> str:
+    while isinstance(loss, partial):
+        loss = loss.func
+    return getattr(loss, "__qualname__", type(loss).__name__)
 
 
 def _slice(tree: Any, run: int) -> Any:

@@ -22,6 +22,7 @@ TRACE_AFTER = 100  # calls; to write a function out costs as much as some ten to
 _ATEN = torch.ops.aten
 _SHAPES = (_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.expand.default)
 _TRANSPOSE = _ATEN.transpose.int
+_ELEMENTWISE = (_ATEN.add.Tensor, _ATEN.mul.Tensor)
 _ALIASES = (_ATEN.alias.default, _ATEN.detach.default)
 
 
@@ -29,12 +30,13 @@ class Repeated:
     """Calls `function`, from call `after` + 1 on as written out.
 
     All arguments are tensors (in any nesting of dictionaries and tuples) whose shapes never change; what the function
-    changes in place are its arguments. When it is written out, both ways are compared bit for bit: where they differ,
-    because the function depends on something else than its arguments, it stays as it is, with a warning.
+    changes in place are its arguments. It is written out from other numbers than those of the call, and both ways are
+    compared bit for bit: where they differ, because the function depends on something else than its arguments or reads
+    a number off them, it stays as it is, with a warning that names it.
     """
 
-    def __init__(self, function: Callable[..., Any], after: int) -> None:
-        self.function, self.after = function, after
+    def __init__(self, function: Callable[..., Any], after: int, name: str) -> None:
+        self.function, self.after, self.name = function, after, name
         self.current, self.calls = function, 0
 
     def __call__(self, *args: Any) -> Any:
@@ -45,15 +47,14 @@ class Repeated:
         copies = _copied(args)
         result = self.function(*args)
         try:
-            written = torch.no_grad()(write_out(self.function, _copied(copies)))
-            same = _equal((written(*copies), copies), (result, args))
+            written = torch.no_grad()(write_out(self.function, tree_map(_other_number, _copied(copies))))
+            problem = "" if _equal((written(*copies), copies), (result, args)) else "traced, it gives other numbers"
         except Exception as error:  # a shortcut: whatever it cannot do may not stop a training run
-            warnings.warn(f"Training goes on without tracing a loss: {shorten(error, 200)}", stacklevel=2)
+            problem = shorten(error, 200)
+        if problem:
+            warnings.warn(f"Training goes on without tracing {self.name}: {problem}", stacklevel=2)
         else:
-            if same:
-                self.current = written
-            else:
-                warnings.warn("Training goes on without tracing a loss, which gave other numbers traced", stacklevel=2)
+            self.current = written
         return result
 
 
@@ -87,23 +88,39 @@ def simplify(graph: fx.Graph) -> None:
 def turn_products(graph: fx.Graph) -> None:
     """(A B)^T becomes B^T A^T where that gives the same bits.
 
-    Under `vmap` the gradient of a weight matrix arrives transposed, and everything that reads it is slow.
+    Under `vmap` the gradient of a weight matrix arrives transposed, and whatever reads or stores it is slow. Products
+    that are used in any other way stay: another order in memory may change the bits of a sum.
     """
     for node in graph.find_nodes(op="call_function", target=_TRANSPOSE):
         product: Any = node.args[0]
-        if node.args[1:] == (1, 2) and product.target is _ATEN.bmm.default and _may_turn(product):
-            with graph.inserting_before(node):
+        matrices = node.args[1:] == (1, 2) and product.target is _ATEN.bmm.default and len(product.users) == 1
+        if matrices and _only_stored(node) and _may_turn(product):
+            with graph.inserting_before(product):
                 factors = tuple(_transposed(graph, factor) for factor in reversed(product.args))
                 node.replace_all_uses_with(graph.call_function(_ATEN.bmm.default, factors))
     graph.eliminate_dead_code()
 
 
+def _only_stored(node: fx.Node) -> bool:
+    """Whether nothing but sums and products of elements stand between the node and the results."""
+    return all(user.op == "output" or (user.target in _ELEMENTWISE and _only_stored(user)) for user in node.users)
+
+
 def _may_turn(product: fx.Node) -> bool:
     """Whether this machine's library computes the product and its transpose alike, tried on random numbers."""
-    factors = [factor.meta["val"] for factor in product.args]  # type: ignore[union-attr]
-    generator = torch.Generator(factors[0].device).manual_seed(0)
-    a, b = (torch.empty_strided(f.shape, f.stride(), device=f.device).normal_(generator=generator) for f in factors)
+    values = [factor.meta["val"] for factor in product.args]  # type: ignore[union-attr]
+    if not all(value.is_floating_point() for value in values):
+        return False
+    generator = torch.Generator(values[0].device).manual_seed(0)
+    a, b = (_random(value, generator) for value in values)
     return torch.equal(torch.bmm(a, b).mT, torch.bmm(b.mT, a.mT))
+
+
+def _random(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal numbers in the same places of memory as the elements of `like`, which may share some."""
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(like.shape, like.stride(), strict=True))
+    numbers = torch.empty(extent, dtype=like.dtype, device=like.device).normal_(generator=generator)
+    return numbers.as_strided(like.shape, like.stride())
 
 
 def _transposed(graph: fx.Graph, factor: fx.Node) -> Any:
@@ -113,12 +130,16 @@ def _transposed(graph: fx.Graph, factor: fx.Node) -> Any:
 
 
 def _gives_back(node: fx.Node, pure: bool) -> bool:
+    if node.target in _ALIASES:
+        return True
+    if node.target not in _SHAPES and node.target is not _ATEN.pow.Tensor_Scalar:
+        return False
+    before, after = node.args[0].meta["val"], node.meta["val"]  # type: ignore[union-attr]
     if node.target in _SHAPES:
-        before: Any = node.args[0]
-        return bool(node.meta["val"].shape == before.meta["val"].shape)
-    if node.target is _ATEN.pow.Tensor_Scalar:
-        return pure and bool(node.args[1] == 1)  # a copy: what it copies may not change
-    return node.target in _ALIASES
+        return bool(before.shape == after.shape)
+    # a power is a copy: what it copies may not change, nor lie elsewhere in memory
+    same = before.dtype == after.dtype and before.stride() == after.stride()
+    return pure and bool(node.args[1] == 1) and same
 
 
 def _changes_arguments(node: fx.Node) -> bool:
@@ -129,6 +150,14 @@ def _copied(tree: Any) -> Any:
     return tree_map(lambda tensor: tensor.detach().clone(), tree)
 
 
+def _other_number(tensor: Tensor) -> Tensor:
+    """A number for a number: the only tensors that a stacked loss can read are those that all runs share."""
+    return tensor / 2 + 0.25 if tensor.dim() == 0 and tensor.is_floating_point() else tensor
+
+
 def _equal(a: Any, b: Any) -> bool:
     pairs: Iterable[tuple[Tensor, Tensor]] = zip(tree_leaves(a), tree_leaves(b), strict=True)
-    return all(x.shape == y.shape and bool(torch.all((x == y) | (x.isnan() & y.isnan()))) for x, y in pairs)
+    return all(
+        x.dtype == y.dtype and x.shape == y.shape and bool(torch.all((x == y) | (x.isnan() & y.isnan())))
+        for x, y in pairs
+    )

@@ -54,7 +54,7 @@ class Trainer:
         # whether any phase keeps one: points before the first such phase then show the weights themselves
         self.averaged = any(player.ema for phase in self.schedule.phases for player in phase.players)
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
-        self.lengths: dict[Callable[..., Any], noise.Lengths] = {}  # of the tape that a loss reads
+        self.lengths: dict[int, noise.Lengths] = {}  # of the tape that a loss reads, by the loss's `id`
         self.evaluator = Evaluator(variant, dataset, splits, self.networks, self.averages, self.executor, device)
         self.at = 0
         self.phase: Phase | None = None
@@ -140,7 +140,7 @@ class Trainer:
 
     def _tape_lengths(self, loss: Callable[..., Any], batch: Any, at: Tensor) -> noise.Lengths:
         """How much noise a loss reads: one dry pass on a copy of the first run."""
-        if loss not in self.lengths:
+        if id(loss) not in self.lengths:
             tensors = {
                 name: {k: v[0].clone() for k, v in (net.parameters | net.buffers).items()}
                 for name, net in self.networks.items()
@@ -148,8 +148,8 @@ class Trainer:
             first = {name: _row(value, 0) for name, value in batch.items()}
             state = {name: value[0] for name, value in self.state.items()}
             nets = assemble(self.networks, tensors)
-            self.lengths[loss] = noise.measure(lambda n: loss(nets, first, n, state, at), self.device)
-        return self.lengths[loss]
+            self.lengths[id(loss)] = noise.measure(lambda n: loss(nets, first, n, state, at), self.device)
+        return self.lengths[id(loss)]
 
     def _log(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -364,3 +365,41 @@ def test_logits_that_are_not_finite() -> None:
 def test_a_variant_that_does_not_learn() -> None:
     found = report("100 steps", changed(Toy, lambda self, nets, batch: -2))
     assert "after 100 steps" in found
+
+
+# --- tracing ---
+
+
+def test_losses_that_read_numbers_off_tensors() -> None:
+    class Reading(Toy):
+        def classifier_loss(self, nets: Any, batch: Any, noise: Any, state: Any, progress: Any) -> Any:
+            loss, logs = super().classifier_loss(nets, batch, noise, state, progress)
+            return loss * (2 - torch.tensor([progress, 1.0])[0]), logs
+
+    found = report("traced", Reading)
+    assert "without tracing the loss " in found
+    assert "Reading.classifier_loss: traced, it gives other numbers (rules 4 to 6" in found
+
+
+def test_losses_that_cannot_be_traced() -> None:
+    found = report("traced", changed(Toy, lambda self, nets, batch: F.one_hot(torch.arange(3), 3).sum()))
+    assert "without tracing the loss " in found
+
+
+# --- in worker processes ---
+
+
+def test_the_command_checks_in_processes_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "broken_gan.py"
+    text = (Path(__file__).parents[1] / "toy_gan.py").read_text()
+    path.write_text(text.replace('name = "toy"', 'name = "Toy"'))
+    command = [sys.executable, "-c", "from bench.cli import main; main()", "check-variant", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    first, *lines = done.stdout.splitlines()
+    assert first == "Toy:"
+    checks = [line for line in lines if line.startswith(("  ok     ", "  FAILED "))]
+    assert [line[9:].rpartition(" (")[0] for line in checks] == list(CHECKS)
+    failed = [i for i, line in enumerate(lines) if line.startswith("  FAILED ")]
+    assert failed == [0]
+    assert "`name` 'Toy': lower-case letters" in lines[1]

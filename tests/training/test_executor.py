@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.training.executor import LARGEST_STACKED, LoopExecutor, VmapExecutor,
 from bench.training.noise import Tape
 from bench.training.storage import PADDING, StackedNetwork, build, template
 from bench.training.trainer import Trainer
-from bench.variant import Noise
+from bench.variant import Noise, Phase
 
 CPU = torch.device("cpu")
 MakeTrainer = Callable[..., Trainer]
@@ -122,6 +123,34 @@ def test_gradients_equal_autograd_and_stay_within_the_owned_networks(
         for name, buffer in modules[run].classifier.named_buffers():
             assert nets["classifier"].buffers[name][run].numpy() == pytest.approx(buffer.numpy(), abs=1e-6)
     assert nets["other"].gradient.abs().max().item() == 0
+
+
+@dataclass
+class Scaled:
+    """A loss as an object that is equal to others, and so has no hash."""
+
+    factor: float
+    variant: Any
+
+    def __call__(self, *args: Any) -> Any:
+        loss, logs = self.variant.loss(*args)
+        return self.factor * loss, logs
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_losses_are_told_apart_by_what_they_are(loop: bool, toy: type[Any], make_trainer: MakeTrainer) -> None:
+    """Not by what they are equal to."""
+
+    class Objects(toy):  # type: ignore[misc]
+        def phases(self) -> tuple[Phase, ...]:
+            (phase,) = super().phases()
+            loss = Scaled(1.0, self)
+            return (replace(phase, players=(replace(phase.players[0], loss=loss),)),)
+
+    trainer, expected = (make_trainer(kind, (0, 1)) for kind in (Objects, toy))
+    for one in (trainer, expected):
+        (use_loop(one) if loop else one).train()
+    assert torch.equal(trainer.networks["classifier"].flat, expected.networks["classifier"].flat)
 
 
 # --- storage ---

@@ -87,7 +87,7 @@ def test_a_function_is_written_out_after_so_many_calls() -> None:
         seen.append(1)
         return 2 * x
 
-    repeated = Repeated(double, after=3)
+    repeated = Repeated(double, 3, "double")
     for i in range(10):
         assert repeated(torch.full((4,), float(i))).tolist() == [2.0 * i] * 4
     assert len(seen) == 3 + 2  # three calls, then one for the result and one for the trace
@@ -100,9 +100,9 @@ def test_a_function_that_depends_on_something_else_is_never_replaced() -> None:
         calls.append(1)
         return x + len(calls)
 
-    repeated = Repeated(counted, after=1)
+    repeated = Repeated(counted, 1, "the count")
     repeated(torch.zeros(1))
-    with pytest.warns(UserWarning, match="other numbers"):
+    with pytest.warns(UserWarning, match="without tracing the count: traced, it gives other numbers"):
         assert repeated(torch.zeros(1)).item() == 2
     assert repeated.current is counted
 
@@ -111,15 +111,30 @@ def test_a_function_that_cannot_be_traced_goes_on_as_it_is() -> None:
     def read(x: Tensor) -> Tensor:
         return x * x.sum().item()
 
-    repeated = Repeated(read, after=0)
-    with pytest.warns(UserWarning, match="without tracing"):
+    repeated = Repeated(read, 0, "reading")
+    with pytest.warns(UserWarning, match="without tracing reading"):
         assert repeated(torch.ones(2)).tolist() == [2.0, 2.0]
     assert repeated(torch.full((2,), 2.0)).tolist() == [8.0, 8.0]
 
 
+def test_a_number_that_is_read_off_an_argument_is_noticed() -> None:
+    def read(x: Tensor, progress: Tensor) -> Tensor:
+        return x * torch.tensor([progress, 1.0])
+
+    repeated = Repeated(read, 0, "reading")
+    with pytest.warns(UserWarning, match="other numbers"):
+        repeated(torch.ones(2), torch.tensor(0.3))
+    assert repeated(torch.ones(2), torch.tensor(0.5)).tolist() == [0.5, 1.0]
+
+
+def test_a_result_of_another_type_is_noticed() -> None:
+    assert not tracing._equal(torch.ones(2), torch.ones(2, dtype=torch.int64))
+    assert tracing._equal({"x": torch.ones(2)}, {"x": torch.ones(2)})
+
+
 @pytest.mark.usefixtures("no_warning")
 def test_numbers_that_are_none_count_as_equal() -> None:
-    repeated = Repeated(lambda x: x / x, after=0)
+    repeated = Repeated(lambda x: x / x, 0, "division")
     assert repeated(torch.zeros(2)).isnan().all()
     assert repeated.current is not repeated.function
 
@@ -170,6 +185,60 @@ def test_weight_gradients_are_computed_in_the_order_in_which_they_are_read(
     found = write_out(weight_gradient, (x, weight))(x, weight)
     assert found.is_contiguous() is alike
     assert found.numpy() == pytest.approx(weight_gradient(x, weight).numpy(), abs=1e-4)
+
+
+def layout(f: Tensor, x: Tensor, progress: Tensor) -> Tensor:
+    """A sum over a transposed product: its bits depend on the order in memory."""
+    return (f.transpose(1, 2) @ x).transpose(1, 2).square().mean((1, 2))
+
+
+def changed_factor(f: Tensor, x: Tensor, progress: Tensor) -> Tensor:
+    product = f.transpose(1, 2) @ x
+    f.mul_(progress)
+    return product.transpose(1, 2) + 0
+
+
+def changed_product(f: Tensor, x: Tensor, progress: Tensor) -> Tensor:
+    product = f.transpose(1, 2) @ x
+    product.transpose(1, 2).mul_(torch.where(progress > 0.5, 2.0, 1.0))
+    return product.transpose(1, 2)
+
+
+def used_twice(f: Tensor, x: Tensor, progress: Tensor) -> Tensor:
+    product = f.transpose(1, 2) @ x
+    return product.transpose(1, 2) + product.square().sum(1, keepdim=True).transpose(1, 2)
+
+
+def shared_elements(f: Tensor, x: Tensor, progress: Tensor) -> Tensor:
+    return (f[:, :1].expand(-1, f.shape[1], -1).transpose(1, 2) @ x).transpose(1, 2) + progress
+
+
+@pytest.mark.usefixtures("no_warning")
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("use", [layout, changed_factor, changed_product, used_twice, shared_elements])
+def test_a_product_that_is_used_otherwise_keeps_its_bits(use: Callable[..., Tensor], runs: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    repeated = Repeated(use, 0, use.__name__)
+    for call in range(10):
+        f, x = (torch.randn((runs, *shape), generator=generator) for shape in ((48, 64), (48, 128)))
+        progress = torch.tensor(call / 10)
+        f_again = f.clone()
+        assert torch.equal(repeated(f, x, progress), use(f_again, x, progress)), call
+        assert torch.equal(f, f_again)
+    assert repeated.current is not use
+
+
+@pytest.mark.usefixtures("no_warning")
+def test_a_power_of_one_of_a_slice_keeps_its_place_in_memory() -> None:
+    generator = torch.Generator().manual_seed(3)
+
+    def use(x: Tensor) -> Tensor:
+        return x[:, ::2].pow(1).sum()
+
+    repeated = Repeated(use, 0, "power")
+    for _ in range(20):
+        x = torch.randn(64, 512, generator=generator)
+        assert torch.equal(repeated(x), use(x))
 
 
 @pytest.mark.parametrize("outputs", [1, 3, 8, 10, 11, 64])

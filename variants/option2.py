@@ -22,7 +22,8 @@ from variants.parts.losses import accuracy, fake_loss, real_loss
 from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common
 from variants.parts.two_player import Loss, TwoPlayer
 
-# Found by `bench tune` on validation images of digits, 20 trials (results/reference/tuning); other data take the same.
+# Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
+# (results/reference/tuning); other grey and colour images take MNIST's.
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {
         "beta1": 0.5,
@@ -31,6 +32,22 @@ TUNED: dict[str, dict[str, Any]] = {
         "input_noise": 0.2,
         "lr": 0.00288,
         "unsupervised_weight": 3.0,
+    },
+    "grey": {
+        "beta1": 0.5,
+        "ema_decay": 0.99,
+        "hidden_noise": 0.2,
+        "input_noise": 0.4,
+        "lr": 0.00188,
+        "unsupervised_weight": 0.3,
+    },
+    "vector": {
+        "beta1": 0.5,
+        "ema_decay": 0.995,
+        "hidden_noise": 0.1,
+        "input_noise": 0.2,
+        "lr": 0.00679,
+        "unsupervised_weight": 1.0,
     },
 }
 

@@ -96,7 +96,8 @@ COMMON_TRIPLE: dict[str, Any] = {
     "pretrain_epochs": 0,
     "weight_decay": 0.0,
 }
-# Found by `bench tune` on validation images of digits, 20 trials (results/reference/tuning); other data take the same.
+# Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
+# (results/reference/tuning); other grey and colour images take MNIST's.
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {
         "adversarial_weight": 1.0,
@@ -109,6 +110,30 @@ TUNED: dict[str, dict[str, Any]] = {
         "lr": 0.00228,
         "pseudo_from": 0.5,
         "pseudo_weight": 0.1,
+    },
+    "grey": {
+        "adversarial_weight": 0.01,
+        "balance_weight": 0.0264,
+        "beta1": 0.9,
+        "ema_decay": 0.99,
+        "entropy_weight": 0.03,
+        "hidden_noise": 0.3,
+        "input_noise": 0.0,
+        "lr": 0.00227,
+        "pseudo_from": 0.5,
+        "pseudo_weight": 0.03,
+    },
+    "vector": {
+        "adversarial_weight": 0.1,
+        "balance_weight": 0.0849,
+        "beta1": 0.9,
+        "ema_decay": 0.99,
+        "entropy_weight": 0.03,
+        "hidden_noise": 0.7,
+        "input_noise": 0.2,
+        "lr": 0.0059,
+        "pseudo_from": 0.1,
+        "pseudo_weight": 0.03,
     },
 }
 

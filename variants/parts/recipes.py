@@ -28,10 +28,10 @@ COMMON_SEARCH: Mapping[str, Choice | LogUniform] = {
 def common(kind: type[Recipe], fixed: Mapping[str, Any], tuned: Mapping[str, Mapping[str, Any]]) -> dict[str, Recipe]:
     """A variant's `common` recipes: the part that all variants share, its own fixed fields, and what tuning found.
 
-    `tuned` maps a key of `COMMON` to fields; a key without an entry takes those of `digits`.
+    `tuned` maps the keys of `COMMON` to fields; colour images take those of grey ones.
     """
     return {
-        key: kind(**{**COMMON_FIXED, **shared, **fixed, **tuned.get(key, tuned["digits"])})
+        key: kind(**{**COMMON_FIXED, **shared, **fixed, **tuned["grey" if key == "colour" else key]})
         for key, shared in COMMON.items()
     }
 

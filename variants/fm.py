@@ -29,6 +29,7 @@ from variants.parts.two_player import Loss, TwoPlayer
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
 # (results/reference/tuning); other grey and colour images take MNIST's.
+# (results/reference/tuning); other grey and colour images take MNIST's.
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {
         "beta1": 0.5,
@@ -47,12 +48,12 @@ TUNED: dict[str, dict[str, Any]] = {
         "unsupervised_weight": 0.3,
     },
     "vector": {
-        "beta1": 0.9,
-        "ema_decay": 0.99,
-        "hidden_noise": 0.1,
-        "input_noise": 0.0,
-        "lr": 0.00514,
-        "unsupervised_weight": 1.0,
+        "beta1": 0.5,
+        "ema_decay": 0.98,
+        "hidden_noise": 0.0,
+        "input_noise": 0.1,
+        "lr": 0.00105,
+        "unsupervised_weight": 3.0,
     },
 }
 

@@ -98,6 +98,7 @@ COMMON_TRIPLE: dict[str, Any] = {
 }
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
 # (results/reference/tuning); other grey and colour images take MNIST's.
+# (results/reference/tuning); other grey and colour images take MNIST's.
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {
         "adversarial_weight": 1.0,
@@ -124,16 +125,16 @@ TUNED: dict[str, dict[str, Any]] = {
         "pseudo_weight": 0.03,
     },
     "vector": {
-        "adversarial_weight": 0.1,
-        "balance_weight": 0.0849,
-        "beta1": 0.9,
-        "ema_decay": 0.99,
-        "entropy_weight": 0.03,
-        "hidden_noise": 0.7,
-        "input_noise": 0.2,
-        "lr": 0.0059,
-        "pseudo_from": 0.1,
-        "pseudo_weight": 0.03,
+        "adversarial_weight": 1.0,
+        "balance_weight": 0.611,
+        "beta1": 0.5,
+        "ema_decay": 0.98,
+        "entropy_weight": 1.0,
+        "hidden_noise": 0.3,
+        "input_noise": 0.1,
+        "lr": 0.00228,
+        "pseudo_from": 0.5,
+        "pseudo_weight": 0.1,
     },
 }
 

@@ -28,8 +28,8 @@ from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRec
 from variants.parts.two_player import Loss, TwoPlayer
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
-# (results/reference/tuning); other grey and colour images take MNIST's.
-# (results/reference/tuning); other grey and colour images take MNIST's.
+# (results/reference/tuning); other grey and colour images take MNIST's,
+# other vectors those of two-circles.
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {
         "beta1": 0.5,

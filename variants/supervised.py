@@ -20,8 +20,8 @@ from variants.parts.networks.mlp import noisy_classifier
 from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, ClassifierRecipe, common, linear_decay
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
-# (results/reference/tuning); other grey and colour images take MNIST's.
-# (results/reference/tuning); other grey and colour images take MNIST's.
+# (results/reference/tuning); other grey and colour images take MNIST's,
+# other vectors those of two-circles.
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {
         "beta1": 0.9,

@@ -97,8 +97,8 @@ COMMON_TRIPLE: dict[str, Any] = {
     "weight_decay": 0.0,
 }
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
-# (results/reference/tuning); other grey and colour images take MNIST's.
-# (results/reference/tuning); other grey and colour images take MNIST's.
+# (results/reference/tuning); other grey and colour images take MNIST's,
+# other vectors those of two-circles.
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {
         "adversarial_weight": 1.0,

@@ -58,6 +58,7 @@ TUNED: dict[str, dict[str, Any]] = {
 
 class OptionI(TwoPlayer):
     name = "option1"
+    version = 2
     fake_class = True
     recipes = {
         "paper": {"grey": TwoPlayerRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},

@@ -55,6 +55,7 @@ TUNED: dict[str, dict[str, Any]] = {
 
 class OptionII(TwoPlayer):
     name = "option2"
+    version = 2
     recipes = {
         "paper": {"grey": TwoPlayerRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
         "common": common(TwoPlayerRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),

@@ -141,6 +141,7 @@ TUNED: dict[str, dict[str, Any]] = {
 
 class Triple(Variant):
     name = "triple"
+    version = 2
     recipe_type = TripleRecipe
     recipe: TripleRecipe
     recipes = {

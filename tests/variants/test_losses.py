@@ -35,10 +35,22 @@ def test_softplus_and_sigmoid_equal_their_closed_forms(x: np.ndarray) -> None:
     assert losses.sigmoid(t(x)).numpy() == pytest.approx(np.exp(-np.logaddexp(0, -x)), rel=1e-10, abs=1e-300)
 
 
+@given(arrays(np.float32, 7, elements=st.floats(-500, 500, width=32)))
+def test_the_quick_forms_are_exact_to_single_precision(x: np.ndarray) -> None:
+    wide = x.astype(np.float64)
+    assert losses.quick_softplus(torch.from_numpy(x)).numpy() == pytest.approx(
+        np.logaddexp(0, wide), rel=3e-7, abs=3e-7
+    )
+    found = losses.quick_sigmoid(torch.from_numpy(x)).numpy()
+    assert found == pytest.approx(np.exp(-np.logaddexp(0, -wide)), rel=1e-6, abs=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_extreme_scores_stay_finite(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("quick", [False, True])
+def test_extreme_scores_stay_finite(dtype: torch.dtype, quick: bool) -> None:
     x = torch.tensor([-1e4, -100.0, 0.0, 100.0, 1e4], dtype=dtype, requires_grad=True)
-    plus, sigma = losses.softplus(x), losses.sigmoid(x)
+    softplus, sigmoid = (losses.quick_softplus, losses.quick_sigmoid) if quick else (losses.softplus, losses.sigmoid)
+    plus, sigma = softplus(x), sigmoid(x)
     assert plus.tolist() == pytest.approx([0, 0, np.log(2), 100, 1e4], abs=1e-7)
     assert sigma.tolist() == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-7)
     plus.sum().backward()
@@ -48,7 +60,7 @@ def test_extreme_scores_stay_finite(dtype: torch.dtype) -> None:
 
 def test_softplus_of_an_element_does_not_depend_on_its_neighbours() -> None:
     x = torch.randn(67, generator=torch.Generator().manual_seed(0))
-    for function in (losses.softplus, losses.sigmoid):
+    for function in (losses.softplus, losses.sigmoid, losses.quick_softplus, losses.quick_sigmoid):
         whole = function(x)
         assert all(torch.equal(function(x[i : i + 1]), whole[i : i + 1]) for i in range(len(x)))
 

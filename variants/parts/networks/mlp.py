@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from bench.variant import Noise, Task
 from variants.parts.layers import BatchNorm, GaussianNoise, Layer, Linear, Stack, WeightNormLinear, calibrate
-from variants.parts.losses import sigmoid, softplus
+from variants.parts.losses import quick_sigmoid, quick_softplus
 
 LATENT = 100  # z ~ U[0, 1)^100 in FM-GAN, Bad GAN and Triple-GAN
 
 
 class Softplus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return softplus(x)
+        return quick_softplus(x)
 
 
 class ToImage(nn.Module):
@@ -29,7 +29,7 @@ class ToImage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.value_range is not None:
             low, high = self.value_range
-            x = torch.tanh(x) if (low, high) == (-1.0, 1.0) else low + (high - low) * sigmoid(x)
+            x = torch.tanh(x) if (low, high) == (-1.0, 1.0) else low + (high - low) * quick_sigmoid(x)
         return x.reshape(-1, *self.image_shape)
 
 

@@ -23,65 +23,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.variant import (
-    Adam,
-    Choice,
-    Draw,
-    Ema,
-    LogUniform,
-    Nets,
-    Noise,
-    Phase,
-    Player,
-    Pool,
-    Recipe,
-    State,
-    Variant,
-    Width,
-    setting,
-)
-from variants.parts.losses import accuracy, balance, entropy, fake_loss, real_loss, softplus
-from variants.parts.networks.mlp import LATENT, noisy_classifier
-from variants.parts.networks.triple import ConditionalGenerator, PairDiscriminator, conv_classifier
-from variants.parts.recipes import COMMON_SEARCH, common, exponential_decay
-
-Loss = tuple[Tensor, dict[str, Tensor]]
+from bench.variant import Choice, Draw, Ema, LogUniform, Nets, Noise, Phase, State, Width, setting
+from variants.parts.confident import Confident, ConfidentRecipe, Loss, Schedule
+from variants.parts.losses import fake_loss, real_loss, softplus
+from variants.parts.networks.mlp import LATENT
+from variants.parts.networks.triple import ConditionalGenerator, PairDiscriminator
+from variants.parts.recipes import COMMON_SEARCH, common
 
 
-class TripleRecipe(Recipe):
-    network: Literal["conv", "mlp"] = setting("conv", "the classifier: the paper's convolutions, or a perceptron")
-    classifier: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of the perceptron", min_length=1)
-    input_noise: float = setting(0.3, "noise on the pixels, of the discriminator and the perceptron", ge=0, le=10)
-    hidden_noise: float = setting(0.5, "noise on hidden layers, of the discriminator and the perceptron", ge=0, le=10)
-    initial_batch: int = setting(500, "images for the perceptron's data-dependent initialisation", ge=2, batch=True)
+class TripleRecipe(ConfidentRecipe):
     generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
     discriminator: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of D", min_length=1)
-    labelled_batch: int | None = setting(None, "labelled images for C; unset: min(100, n)", ge=1, batch=True)
-    unlabelled_batch: int | None = setting(None, "unlabelled images; unset: max(100, 10000 // n)", ge=1, batch=True)
     positive_labelled: int | None = setting(None, "labelled pairs for D; unset: max(n // 100, 1)", ge=1, batch=True)
     positive_unlabelled: int = setting(400, "unlabelled images that D sees as positive", ge=1, batch=True)
     generated: int = setting(200, "generated images", ge=2, batch=True)
-    beta1: float = setting(0.5, "Adam's decay of the first moment", ge=0, lt=1)
     adversarial_weight: float = setting(1.0, "w_adv, on C's adversarial term", ge=0, le=100)
-    entropy_weight: float = setting(0.3, "w_ent, on C's entropy", ge=0, le=100)
-    balance_weight: float = setting(1e-3, "w_bal, on the balance of C's predictions", ge=0, le=100)
-    weight_decay: float = setting(1e-4, "wd, on C's last layer", ge=0, le=1)
     pseudo_weight: float = setting(0.1, "alpha_P, on C's cross-entropy for generated pairs", ge=0, le=100)
     pseudo_from: float = setting(0.3, "share of the main phase after which generated pairs train C", ge=0, lt=1)
-    decay_from: float = setting(0.3, "share of the main phase after which lr falls", ge=0, lt=1)
-    decay_to: float = setting(0.995**700, "factor on lr at the end, reached exponentially", gt=0, le=1)
-    pretrain_epochs: int | None = setting(None, "epochs of C alone before; unset: 30 up to 100 labels, else 0", ge=0)
-    pretrain_batch: int = setting(500, "unlabelled images per step of pre-training", ge=1, batch=True)
-    pretrain_lr: float = setting(3e-4, "step size of pre-training", gt=0, le=1)
-    pretrain_balance_weight: float = setting(0.3, "w_bal in pre-training", ge=0, le=100)
-    ema_decay: float = setting(0.99, "decay of C's averaged weights", gt=0, lt=1)
-    labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
 
 
 COMMON_TRIPLE: dict[str, Any] = {
@@ -139,7 +103,7 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-class Triple(Variant):
+class Triple(Confident):
     name = "triple"
     version = 2
     recipe_type = TripleRecipe
@@ -159,73 +123,36 @@ class Triple(Variant):
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
-        noise = {"input_noise": r.input_noise, "hidden_noise": r.hidden_noise}
         return {
-            "classifier": lambda: (
-                conv_classifier(task)
-                if r.network == "conv"
-                else noisy_classifier(task, r.classifier, task.classes, **noise)
-            ),
+            **super().networks(),
             "generator": lambda: ConditionalGenerator(task, r.generator),
-            "discriminator": lambda: PairDiscriminator(task, r.discriminator, **noise),
+            "discriminator": lambda: PairDiscriminator(
+                task, r.discriminator, input_noise=r.input_noise, hidden_noise=r.hidden_noise
+            ),
         }
 
     def draws(self) -> Mapping[str, Draw]:
         r, n = self.recipe, self.task.labelled
-        pool: Pool = "all" if r.labelled_in_pool else "unlabelled"
-        draws = {
-            "labelled": Draw(r.labelled_batch or min(100, n), "labelled", "tiled"),
-            "unlabelled": Draw(r.unlabelled_batch or max(100, 10_000 // n), pool),
+        return {
+            **super().draws(),
             "positive_labelled": Draw(r.positive_labelled or max(n // 100, 1), "labelled", "tiled"),
-            "positive_unlabelled": Draw(r.positive_unlabelled, pool),
+            "positive_unlabelled": Draw(r.positive_unlabelled, self.pool),
         }
-        if self._pretraining_steps():
-            draws["pretraining"] = Draw(r.pretrain_batch, pool)
-        return draws
 
-    def _pretraining_steps(self) -> int:
-        epochs = self.recipe.pretrain_epochs
-        if epochs is None:
-            epochs = 30 if self.task.labelled <= 100 else 0
-        pool = self.task.unlabelled + self.task.labelled * self.recipe.labelled_in_pool
-        return epochs * max(1, pool // self.recipe.pretrain_batch)
-
-    def steps(self) -> int:
-        extra = 0 if self.recipe.steps else self._pretraining_steps()
-        return super().steps() + extra
-
-    def phases(self) -> tuple[Phase, ...]:
+    def main_phases(self, steps: float, schedule: Schedule) -> tuple[Phase, ...]:
         r = self.recipe
-        total, before = self.steps(), min(self._pretraining_steps(), self.steps() - 1)
-        main, head = total - before, before / total
-        schedule = exponential_decay(head + (1 - head) * r.decay_from, r.decay_to)
-        common: dict[str, Any] = {"lr": r.lr, "optimiser": Adam((r.beta1, 0.999)), "schedule": schedule}
-        average = Ema(r.ema_decay)
-        pretraining = Player(
-            "pretraining", ("classifier",), self.pretraining_loss, r.pretrain_lr, Adam((0.9, 0.999)), ema=average
-        )
         rivals = (
-            Player("discriminator", ("discriminator",), self.discriminator_loss, **common),
-            Player("generator", ("generator",), self.generator_loss, **common),
+            self.player("discriminator", self.discriminator_loss, schedule),
+            self.player("generator", self.generator_loss, schedule),
         )
         classifiers = [
-            Player("classifier", ("classifier",), partial(self.classifier_loss, pseudo=on), ema=average, **common)
+            self.player("classifier", partial(self.classifier_loss, pseudo=on), schedule, ema=Ema(r.ema_decay))
             for on in (False, True)
         ]
         return (
-            Phase("pretraining", before, (pretraining,)),
-            Phase("main", main * r.pseudo_from, (*rivals, classifiers[0])),
-            Phase("pseudo-labels", main * (1 - r.pseudo_from), (*rivals, classifiers[1]), frozenset({"classifier"})),
+            Phase("main", steps * r.pseudo_from, (*rivals, classifiers[0])),
+            Phase("pseudo-labels", steps * (1 - r.pseudo_from), (*rivals, classifiers[1]), frozenset({"classifier"})),
         )
-
-    def initial_draws(self) -> Mapping[str, Draw]:
-        return {} if self.recipe.network == "conv" else {"images": Draw(self.recipe.initial_batch, "all")}
-
-    def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
-        nets.classifier.calibrate(batch["images"], noise)
-
-    def classify(self, nets: Nets, images: Tensor) -> Tensor:
-        return nets.classifier(images)
 
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
         return nets.generator(noise.uniform(len(labels), LATENT), self.one_hot(labels), noise)
@@ -283,26 +210,3 @@ class Triple(Variant):
             logs["pseudo"] = F.cross_entropy(nets.classifier(fake, noise), labels)
             loss = loss + r.pseudo_weight * logs["pseudo"]
         return loss, {**logs, "adversarial": adversarial}
-
-    def pretraining_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        weight = self.recipe.pretrain_balance_weight
-        loss, logs, _ = self.semi_supervised(nets, batch, batch["pretraining"], noise, weight)
-        return loss, logs
-
-    def semi_supervised(
-        self, nets: Nets, batch: Any, unlabelled: Tensor, noise: Noise, balance_weight: float
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """The terms of L_C without generator and discriminator; also returns c(x) of the unlabelled images."""
-        r, (images, labels) = self.recipe, batch["labelled"]
-        l_lab, l_unl = nets.classifier(images, noise), nets.classifier(unlabelled, noise, update=True)
-        supervised, h, b = F.cross_entropy(l_lab, labels), entropy(l_unl), balance(l_unl)
-        loss = supervised + r.entropy_weight * h + balance_weight * b
-        loss = loss + r.weight_decay * last_layer_norm(nets.classifier.tensors)
-        logs = {"supervised": supervised, "entropy": h, "balance": b, "accuracy": accuracy(l_lab, labels)}
-        return loss, logs, l_unl
-
-
-def last_layer_norm(tensors: Mapping[str, Tensor]) -> Tensor:
-    """|W|^2 of the classifier's last layer; under weight norm the rows have length g."""
-    weight = tensors["head.layers.0.weight"] if "head.layers.0.weight" in tensors else tensors["head.layers.1.scale"]
-    return weight.square().sum()

@@ -17,7 +17,8 @@ from bench.training.trainer import Trainer
 from bench.variant import Adam, Ema, Examples, Task
 from variants.parts.layers import Linear, Stack, WeightNormLinear
 from variants.parts.networks.mlp import Classifier
-from variants.triple import Triple, TripleRecipe, last_layer_norm
+from variants.parts.confident import last_layer_norm
+from variants.triple import Triple, TripleRecipe
 
 K, PROGRESS = 3, torch.zeros(())
 RNG = np.random.default_rng(0)

@@ -6,6 +6,8 @@ library's own kernels use another exponential for the last few elements of a ten
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -51,10 +53,29 @@ def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
     return (fake.mean(0) - real.mean(0)).square().mean()
 
 
+def feature_matching_l1(real: Tensor, fake: Tensor) -> Tensor:
+    """Mean over features of the absolute difference of batch means, as in Salimans et al.'s code for colour images."""
+    return (fake.mean(0) - real.mean(0)).abs().mean()
+
+
+def pull_away(features: Tensor) -> Tensor:
+    """Mean squared cosine between different rows of `features [batch, features]` (arXiv:1609.03126, section 2.4)."""
+    unit = features * (features.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
+    n = len(features)
+    squares = (unit @ unit.mT).square()
+    return (squares.sum() - squares.diagonal().sum()) / (n * (n - 1))
+
+
 def entropy(logits: Tensor) -> Tensor:
     """Mean Shannon entropy in nats of softmax(logits), `logits [batch, K]`."""
     log_p = F.log_softmax(logits, -1)
     return -(log_p.exp() * log_p).sum(-1).mean()
+
+
+def marginal_entropy(logits: Tensor) -> Tensor:
+    """Shannon entropy in nats of the batch mean of softmax(logits), `logits [batch, K]`."""
+    log_p = torch.logsumexp(F.log_softmax(logits, -1), 0) - math.log(len(logits))
+    return -(log_p.exp() * log_p).sum()
 
 
 def balance(logits: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench.variant import Adam, Choice, Ema, LogUniform, Recipe, Width, setting
+from bench.variant import Adam, Choice, Ema, LogUniform, Pool, Recipe, Width, setting
 
 # The protocol `common`: the same classifier, batch sizes and steps for every variant, by dataset or shape class.
 COMMON: Mapping[str, Mapping[str, Any]] = {
@@ -57,12 +57,21 @@ class ClassifierRecipe(Recipe):
         return Ema(self.ema_decay, start="zero" if self.ema_zero_start else "weights")
 
 
-class TwoPlayerRecipe(ClassifierRecipe):
-    """A classifier that is also the discriminator, and an unconditional generator."""
+class GeneratorRecipe(ClassifierRecipe):
+    """A classifier beside an unconditional generator."""
 
     generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
-    unsupervised_weight: float = setting(1.0, "weight of the real-or-fake terms of the discriminator", ge=0, le=100)
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
+
+    @property
+    def pool(self) -> Pool:
+        return "all" if self.labelled_in_pool else "unlabelled"
+
+
+class TwoPlayerRecipe(GeneratorRecipe):
+    """A classifier that is also the discriminator, and an unconditional generator."""
+
+    unsupervised_weight: float = setting(1.0, "weight of the terms without labels of the discriminator", ge=0, le=100)
 
 
 def linear_decay(start: float) -> Callable[[float], float]:

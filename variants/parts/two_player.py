@@ -1,4 +1,4 @@
-"""What FM-GAN and the two K-class readings of a discriminator share: networks, draws and phases, but no loss."""
+"""What variants with an unconditional generator share: networks, draws and players, but no loss."""
 
 from __future__ import annotations
 
@@ -7,14 +7,44 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench.variant import Draw, Nets, Noise, Phase, Player, Pool, State, Variant
+from bench.variant import Draw, Nets, Noise, Phase, Player, State, Variant
 from variants.parts.networks.mlp import LATENT, generator, noisy_classifier
-from variants.parts.recipes import TwoPlayerRecipe, linear_decay
+from variants.parts.recipes import GeneratorRecipe, TwoPlayerRecipe, linear_decay
 
 Loss = tuple[Tensor, dict[str, Tensor]]
 
 
-class TwoPlayer(Variant):
+class Unconditional(Variant):
+    """A generator of images from z uniform in [0, 1), and the batches of FM-GAN's code."""
+
+    recipe: GeneratorRecipe
+
+    @property
+    def latent(self) -> int:
+        """The number of z's elements."""
+        return LATENT
+
+    def draws(self) -> Mapping[str, Draw]:
+        r = self.recipe
+        return {"labelled": Draw(r.batch, "labelled", "tiled"), "unlabelled": Draw(r.batch, r.pool)}
+
+    def initial_draws(self) -> Mapping[str, Draw]:
+        return {"images": Draw(self.recipe.initial_batch, "all")}
+
+    def player(self, name: str, loss: Callable[..., Any], **own: Any) -> Player:
+        """A player that trains the network of its name with the recipe's optimiser and schedule."""
+        r = self.recipe
+        return Player(name, (name,), loss, r.lr, r.adam(), linear_decay(r.decay_from), **own)
+
+    def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
+        return nets.generator(noise.uniform(len(labels), self.latent), noise)
+
+    def fakes(self, nets: Nets, noise: Noise) -> Tensor:
+        """G(z), `[batch, *image_shape]`."""
+        return nets.generator(noise.uniform(self.recipe.batch, self.latent), noise)
+
+
+class TwoPlayer(Unconditional):
     """Per step: the discriminator (which is the classifier), then the generator, as in arXiv:1606.03498's code."""
 
     recipe_type = TwoPlayerRecipe
@@ -31,36 +61,21 @@ class TwoPlayer(Variant):
         }
 
     def draws(self) -> Mapping[str, Draw]:
-        pool: Pool = "all" if self.recipe.labelled_in_pool else "unlabelled"
-        return {
-            "labelled": Draw(self.recipe.batch, "labelled", "tiled"),
-            "unlabelled": Draw(self.recipe.batch, pool),
-            "unlabelled_generator": Draw(self.recipe.batch, pool),
-        }
+        """The generator's step has unlabelled images of its own."""
+        return {**super().draws(), "unlabelled_generator": Draw(self.recipe.batch, self.recipe.pool)}
 
     def phases(self) -> tuple[Phase, ...]:
-        r = self.recipe
-        common: dict[str, Any] = {"lr": r.lr, "optimiser": r.adam(), "schedule": linear_decay(r.decay_from)}
-        discriminator = Player("discriminator", ("discriminator",), self.discriminator_loss, ema=r.ema(), **common)
-        return (
-            Phase("main", 1.0, (discriminator, Player("generator", ("generator",), self.generator_loss, **common))),
+        players = (
+            self.player("discriminator", self.discriminator_loss, ema=self.recipe.ema()),
+            self.player("generator", self.generator_loss),
         )
-
-    def initial_draws(self) -> Mapping[str, Draw]:
-        return {"images": Draw(self.recipe.initial_batch, "all")}
+        return (Phase("main", 1.0, players),)
 
     def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
         nets.discriminator.calibrate(batch["images"], noise)
 
     def classify(self, nets: Nets, images: Tensor) -> Tensor:
         return nets.discriminator(images)[:, : self.task.classes]
-
-    def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
-        return nets.generator(noise.uniform(len(labels), LATENT), noise)
-
-    def fakes(self, nets: Nets, noise: Noise) -> Tensor:
-        """G(z) for z ~ U[0, 1)^100, `[batch, *image_shape]`."""
-        return nets.generator(noise.uniform(self.recipe.batch, LATENT), noise)
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         raise NotImplementedError

@@ -40,8 +40,16 @@ class Classifier(Layer):
         super().__init__()
         self.body, self.head = body, head
 
-    def forward(self, x: Tensor, noise: Noise | None = None, update: bool = False, features: bool = False) -> Tensor:
-        hidden = self.body(x, noise, update)
+    def forward(
+        self,
+        x: Tensor,
+        noise: Noise | None = None,
+        update: bool = False,
+        features: bool = False,
+        from_features: bool = False,
+    ) -> Tensor:
+        """Images to logits; `features`: images to features; `from_features`: features to logits."""
+        hidden = x if from_features else self.body(x, noise, update)
         return hidden if features else self.head(hidden, noise, update)
 
     def calibrate(self, images: Tensor, noise: Noise) -> None:

@@ -1,0 +1,92 @@
+"""CatGAN: a discriminator that is sure of real images, unsure of generated ones, and uses all classes alike.
+
+    L_D = mean_lab CE(l(x), y) + w ( -H[mean_unl p(x)] + mean_unl H[p(x)] - mean_gen H[p(G(z))] ),    p = softmax(l)
+    L_G = -H[mean_gen p(G(z))] + mean_gen H[p(G(z))]
+
+(Springenberg, arXiv:1511.06390, section 3; w is 1 / lambda there.) There is no fake class. The paper's networks for
+permutation-invariant MNIST are `network: batch-norm`. Deviations, and what could not be verified:
+
+1. Learning rate, lambda and the number of epochs are not known from the paper: Adam with beta1 = 0.5 as in all public
+   ports, lr 5e-4 in the middle of what they use, w = 1, and FM-GAN's batch of 100 and 300 epochs.
+2. Each of the three batches has batch-norm statistics of its own; running statistics follow the unlabelled images.
+3. Averaged weights are kept as for all variants; the tables of `paper` show the weights themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.variant import Choice, Draw, Nets, Noise, State, setting
+from variants.parts.losses import accuracy, entropy, marginal_entropy
+from variants.parts.networks.cat import batch_norm_classifier, leaky_generator
+from variants.parts.networks.mlp import LATENT
+from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common
+from variants.parts.two_player import Loss, TwoPlayer
+
+PAPER_LATENT = 128  # z ~ U[0, 1)^128
+
+
+class CatRecipe(TwoPlayerRecipe):
+    network: Literal["batch-norm", "weight-norm"] = setting("batch-norm", "the paper's networks, or FM-GAN's")
+
+
+PAPER = CatRecipe(
+    epochs=300,
+    lr=5e-4,
+    evaluations=60,
+    hidden_noise=0.3,
+    eps_inside=False,
+    ema_zero_start=False,
+    generator=(500, 500, 1000),
+)
+START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
+TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
+
+
+class Cat(TwoPlayer):
+    name = "cat"
+    recipe_type = CatRecipe
+    recipe: CatRecipe
+    recipes = {
+        "paper": {"grey": PAPER},
+        "common": common(CatRecipe, {**CLASSIFIER_FIXED, "network": "weight-norm", "generator": (128, 128)}, TUNED),
+    }
+    search = {**COMMON_SEARCH, "unsupervised_weight": Choice((0.03, 0.1, 0.3, 1.0))}
+
+    @property
+    def latent(self) -> int:
+        return PAPER_LATENT if self.recipe.network == "batch-norm" else LATENT
+
+    def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
+        r, task = self.recipe, self.task
+        if r.network == "weight-norm":
+            return super().networks()
+        return {
+            "discriminator": lambda: batch_norm_classifier(
+                task, r.classifier, task.classes, input_noise=r.input_noise, hidden_noise=r.hidden_noise
+            ),
+            "generator": lambda: leaky_generator(task, PAPER_LATENT, r.generator),
+        }
+
+    def initial_draws(self) -> Mapping[str, Draw]:
+        return super().initial_draws() if self.recipe.network == "weight-norm" else {}
+
+    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        labelled, labels = batch["labelled"]
+        l_lab = nets.discriminator(labelled, noise)
+        l_unl = nets.discriminator(batch["unlabelled"], noise, update=True)
+        l_gen = nets.discriminator(self.fakes(nets, noise), noise)
+        supervised = F.cross_entropy(l_lab, labels)
+        marginal, sure, unsure = marginal_entropy(l_unl), entropy(l_unl), entropy(l_gen)
+        loss = supervised + self.recipe.unsupervised_weight * (-marginal + sure - unsure)
+        logs = {"supervised": supervised, "marginal": marginal, "real_entropy": sure, "fake_entropy": unsure}
+        return loss, {**logs, "accuracy": accuracy(l_lab, labels)}
+
+    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        logits = nets.discriminator(self.fakes(nets, noise), noise)
+        marginal, sure = marginal_entropy(logits), entropy(logits)
+        return -marginal + sure, {"marginal": marginal, "entropy": sure}

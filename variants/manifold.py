@@ -1,0 +1,79 @@
+"""Manifold-regularised FM-GAN: the classifier changes little along the generator's manifold (Lecouat et al., 2018).
+
+    L_D = L_D of `fm` + gamma mean_z |l(G(z)) - l(G(z + delta))|^2,    delta = epsilon u / |u|,  u ~ N(0, I)
+    L_G = L_G of `fm`
+
+(arXiv:1805.08957; gamma = 1e-3 and epsilon = 1e-5 as in the authors' code, bruno-31/GAN-manifold-regularization.) Both
+answers have the same noise in the classifier, and both batches share the generator's batch-norm statistics: they pass
+through it as one batch. With those values the difference of the logits lies at the edge of single precision, in which
+everything here runs, and the term is far too small to matter: the log `share` gives its part of the gradient that
+reaches the classifier's answers on generated images. Networks, optimiser and schedule on MNIST, for which the paper has
+none, are those of `fm`, whose deviations apply. One more deviation:
+
+1. The generated images of the other terms are those of the regulariser, so that one pass of the generator serves both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.variant import Choice, LogUniform, Nets, Noise, State, setting
+from variants.fm import FM
+from variants.parts.heads import k_logits_score
+from variants.parts.losses import accuracy, fake_loss, real_loss, sigmoid
+from variants.parts.networks.mlp import LATENT
+from variants.parts.recipes import CLASSIFIER_FIXED, TwoPlayerRecipe, common
+from variants.parts.two_player import Loss
+
+
+class ManifoldRecipe(TwoPlayerRecipe):
+    manifold_weight: float = setting(1e-3, "gamma, on the change of the logits", ge=0, le=1e8)
+    manifold_step: float = setting(1e-5, "epsilon, length of the step in the latent space", gt=0, le=10)
+
+
+START: dict[str, Any] = {"lr": 3e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
+TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
+
+
+class Manifold(FM):
+    name = "manifold"
+    version = 1
+    recipe_type = ManifoldRecipe
+    recipe: ManifoldRecipe
+    recipes = {
+        "paper": {"grey": ManifoldRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "common": common(ManifoldRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
+    }
+    search = {**FM.search, "manifold_weight": LogUniform(1e-3, 10.0), "manifold_step": Choice((1e-5, 0.01, 0.1, 1.0))}
+
+    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        r, (labelled, labels) = self.recipe, batch["labelled"]
+        fake, moved = self.neighbours(nets, noise)
+        l_lab, l_unl = nets.discriminator(torch.cat([labelled, batch["unlabelled"]]), noise).split(r.batch)
+        same = noise.fork()
+        l_gen, l_moved = nets.discriminator(fake, noise), nets.discriminator(moved, same)
+        supervised = F.cross_entropy(l_lab, labels)
+        real, false = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_gen))
+        change = (l_gen - l_moved).square().sum(-1).mean()
+        loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * false) + r.manifold_weight * change
+        logs = {"supervised": supervised, "real": real, "fake": false, "manifold": change}
+        return loss, {**logs, "share": self.share(l_gen, l_moved), "accuracy": accuracy(l_lab, labels)}
+
+    def neighbours(self, nets: Nets, noise: Noise) -> tuple[Tensor, Tensor]:
+        """G(z) and G(z + delta), `[batch, *image_shape]` each."""
+        z, u = noise.uniform(self.recipe.batch, LATENT), noise.normal(self.recipe.batch, LATENT)
+        step = self.recipe.manifold_step * u * u.square().sum(-1, keepdim=True).rsqrt()
+        return nets.generator(torch.cat([z, z + step]), noise).split(self.recipe.batch)
+
+    def share(self, l_gen: Tensor, l_moved: Tensor) -> Tensor:
+        """|g_manifold| / (|g_manifold| + |g_fake|) for the gradients that reach the logits of generated images."""
+        r, n = self.recipe, self.recipe.batch
+        g_manifold = (2 * r.manifold_weight / n * (l_gen - l_moved)).detach()
+        d = sigmoid(k_logits_score(l_gen)).unsqueeze(-1)
+        g_fake = (0.5 * r.unsupervised_weight / n * d * l_gen.softmax(-1)).detach()
+        own, other = g_manifold.square().sum().sqrt(), g_fake.square().sum().sqrt()
+        return own / (own + other).clamp(min=1e-30)

@@ -1,0 +1,136 @@
+"""MarginGAN: generated images from which the classifier learns where not to be sure (Dong and Lin, NeurIPS 2019).
+
+With p = softmax(c(x)), k(x) = argmax_k p_k(x) and D = sigmoid(d):
+
+    L_D = mean_{lab, unl} -log D(x) + mean_gen -log(1 - D(G(z)))
+    L_C = mean_lab CE(c(x), y) + w_unl mean_unl CE(c(x), k(x)) + w_gen mean_gen -log(1 - p_{k(G(z))}(G(z)))
+    L_G = w_adv mean_gen -log D(G(z)) + w_margin mean_gen CE(c(G(z)), k(G(z)))
+
+The classifier wants a small margin on generated images, the generator a large one. Deviations from the authors' code
+(DJjjjhao/MarginGAN), which must not be followed everywhere:
+
+1. There C is trained on the labelled images until its *test* accuracy passes a threshold; here for a fixed share of the
+   steps (`warmup`), in which G and D train without it.
+2. There the best of all evaluations on the test set is reported; here whatever the policy of the table says.
+3. There the weights 0.9 and 0.1 of L_G are computed but the unweighted terms are differentiated; here they act.
+4. Networks, batch and optimiser are FM-GAN's perceptrons; the code has a convolutional C and an InfoGAN-like G and D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.variant import Choice, Nets, Noise, Phase, State, Width, setting
+from variants.parts.losses import accuracy, fake_loss, real_loss
+from variants.parts.networks.mlp import generator, noisy_classifier
+from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, GeneratorRecipe, common
+from variants.parts.two_player import Loss, Unconditional
+
+
+class MarginRecipe(GeneratorRecipe):
+    discriminator: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of D", min_length=1)
+    warmup: float = setting(0.1, "share of the steps in which C sees labelled images alone", ge=0, lt=1)
+    pseudo_weight: float = setting(1.0, "w_unl, on C's own labels of unlabelled images", ge=0, le=100)
+    fake_weight: float = setting(1.0, "w_gen, on C's confidence in generated images", ge=0, le=100)
+    adversarial_weight: float = setting(0.9, "w_adv, on G's term against D", ge=0, le=100)
+    margin_weight: float = setting(0.1, "w_margin, on G's term against C", ge=0, le=100)
+
+
+START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
+TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
+
+
+class Margin(Unconditional):
+    name = "margin"
+    recipe_type = MarginRecipe
+    recipe: MarginRecipe
+    recipes = {
+        "paper": {"grey": MarginRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "common": common(
+            MarginRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128), "discriminator": (256, 128, 64)}, TUNED
+        ),
+    }
+    search = {
+        **COMMON_SEARCH,
+        "warmup": Choice((0.1, 0.3, 0.5)),
+        "pseudo_weight": Choice((0.0, 0.1, 0.3, 1.0)),
+        "fake_weight": Choice((0.01, 0.1, 0.3, 1.0)),
+        "margin_weight": Choice((0.0, 0.1, 0.3)),
+    }
+
+    def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
+        r, task = self.recipe, self.task
+        noise = {"input_noise": r.input_noise, "hidden_noise": r.hidden_noise}
+        return {
+            "classifier": lambda: noisy_classifier(task, r.classifier, task.classes, **noise),
+            "discriminator": lambda: noisy_classifier(task, r.discriminator, 1, **noise),
+            "generator": lambda: generator(task, r.generator),
+        }
+
+    def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
+        nets.classifier.calibrate(batch["images"], noise)
+        nets.discriminator.calibrate(batch["images"], noise)
+
+    def phases(self) -> tuple[Phase, ...]:
+        r = self.recipe
+        discriminator = self.player("discriminator", self.discriminator_loss)
+        warmup = (
+            discriminator,
+            self.player("generator", partial(self.generator_loss, margin=False)),
+            self.player("classifier", self.warmup_loss, ema=r.ema()),
+        )
+        main = (
+            discriminator,
+            self.player("generator", partial(self.generator_loss, margin=True)),
+            self.player("classifier", self.classifier_loss, ema=r.ema()),
+        )
+        return Phase("warm-up", r.warmup, warmup), Phase("main", 1 - r.warmup, main)
+
+    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        images = torch.cat([batch["labelled"].images, batch["unlabelled"], self.fakes(nets, noise)])
+        d_real, d_gen = nets.discriminator(images, noise).squeeze(-1).split([2 * self.recipe.batch, self.recipe.batch])
+        real, fake = real_loss(d_real), fake_loss(d_gen)
+        return real + fake, {"real": real, "fake": fake}
+
+    def warmup_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        images, labels = batch["labelled"]
+        logits = nets.classifier(images, noise)
+        return F.cross_entropy(logits, labels), {"accuracy": accuracy(logits, labels)}
+
+    def classifier_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        r, (labelled, labels) = self.recipe, batch["labelled"]
+        images = torch.cat([labelled, batch["unlabelled"], self.fakes(nets, noise)])
+        l_lab, l_unl, l_gen = nets.classifier(images, noise).split(r.batch)
+        supervised = F.cross_entropy(l_lab, labels)
+        pseudo = F.cross_entropy(l_unl, l_unl.argmax(-1))
+        fake = -log_of_the_rest(l_gen).mean()
+        loss = supervised + r.pseudo_weight * pseudo + r.fake_weight * fake
+        logs = {"supervised": supervised, "pseudo": pseudo, "fake": fake, "accuracy": accuracy(l_lab, labels)}
+        return loss, logs
+
+    def generator_loss(
+        self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor, *, margin: bool
+    ) -> Loss:
+        r, images = self.recipe, self.fakes(nets, noise)
+        adversarial = real_loss(nets.discriminator(images, noise).squeeze(-1))
+        if not margin:
+            return r.adversarial_weight * adversarial, {"adversarial": adversarial}
+        logits = nets.classifier(images, noise)
+        own = F.cross_entropy(logits, logits.argmax(-1))
+        return r.adversarial_weight * adversarial + r.margin_weight * own, {"adversarial": adversarial, "margin": own}
+
+    def classify(self, nets: Nets, images: Tensor) -> Tensor:
+        return nets.classifier(images)
+
+
+def log_of_the_rest(logits: Tensor) -> Tensor:
+    """log(1 - max_k p_k) for p = softmax(logits), `logits [batch, K]`: `[batch]`."""
+    largest = logits.argmax(-1, keepdim=True) == torch.arange(logits.shape[-1], device=logits.device)
+    rest = logits.masked_fill(largest, -torch.inf)
+    return torch.logsumexp(rest, -1) - torch.logsumexp(logits, -1)

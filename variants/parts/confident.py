@@ -1,0 +1,155 @@
+"""A classifier that uses its own confidence on unlabelled images: Triple-GAN's third player, without the other two.
+
+    L = mean_lab CE(c(x), y) + w_ent mean_unl H(p(x)) + w_bal CE(uniform, mean_unl p) + wd |W_last|^2,  p = softmax(c)
+
+(Li et al., arXiv:1703.02291, section 3.2 and the authors' code, zhenxuan00/triple-gan.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.variant import (
+    Adam,
+    Draw,
+    Ema,
+    Nets,
+    Noise,
+    Phase,
+    Player,
+    Pool,
+    Recipe,
+    State,
+    Variant,
+    Width,
+    setting,
+)
+from variants.parts.losses import accuracy, balance, entropy
+from variants.parts.networks.mlp import noisy_classifier
+from variants.parts.networks.triple import conv_classifier
+from variants.parts.recipes import exponential_decay
+
+Loss = tuple[Tensor, dict[str, Tensor]]
+Schedule = Callable[[float], float]
+
+
+class ConfidentRecipe(Recipe):
+    network: Literal["conv", "mlp"] = setting("conv", "the classifier: the paper's convolutions, or a perceptron")
+    classifier: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of the perceptron", min_length=1)
+    input_noise: float = setting(0.3, "noise on the pixels, of the perceptron and any discriminator", ge=0, le=10)
+    hidden_noise: float = setting(0.5, "noise on hidden layers, of the perceptron and any discriminator", ge=0, le=10)
+    initial_batch: int = setting(500, "images for the perceptron's data-dependent initialisation", ge=2, batch=True)
+    labelled_batch: int | None = setting(None, "labelled images for C; unset: min(100, n)", ge=1, batch=True)
+    unlabelled_batch: int | None = setting(None, "unlabelled images; unset: max(100, 10000 // n)", ge=1, batch=True)
+    beta1: float = setting(0.5, "Adam's decay of the first moment", ge=0, lt=1)
+    entropy_weight: float = setting(0.3, "w_ent, on C's entropy", ge=0, le=100)
+    balance_weight: float = setting(1e-3, "w_bal, on the balance of C's predictions", ge=0, le=100)
+    weight_decay: float = setting(1e-4, "wd, on C's last layer", ge=0, le=1)
+    decay_from: float = setting(0.3, "share of the main phase after which lr falls", ge=0, lt=1)
+    decay_to: float = setting(0.995**700, "factor on lr at the end, reached exponentially", gt=0, le=1)
+    pretrain_epochs: int | None = setting(None, "epochs of C alone before; unset: 30 up to 100 labels, else 0", ge=0)
+    pretrain_batch: int = setting(500, "unlabelled images per step of pre-training", ge=1, batch=True)
+    pretrain_lr: float = setting(3e-4, "step size of pre-training", gt=0, le=1)
+    pretrain_balance_weight: float = setting(0.3, "w_bal in pre-training", ge=0, le=100)
+    ema_decay: float = setting(0.99, "decay of C's averaged weights", gt=0, lt=1)
+    labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
+
+
+class Confident(Variant):
+    """The classifier, its batches, its pre-training, and the terms of its loss that need no GAN."""
+
+    recipe: Any  # a ConfidentRecipe; subclasses name their own
+
+    def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
+        r, task = self.recipe, self.task
+        return {
+            "classifier": lambda: (
+                conv_classifier(task)
+                if r.network == "conv"
+                else noisy_classifier(
+                    task, r.classifier, task.classes, input_noise=r.input_noise, hidden_noise=r.hidden_noise
+                )
+            )
+        }
+
+    @property
+    def pool(self) -> Pool:
+        return "all" if self.recipe.labelled_in_pool else "unlabelled"
+
+    def draws(self) -> Mapping[str, Draw]:
+        r, n = self.recipe, self.task.labelled
+        draws = {
+            "labelled": Draw(r.labelled_batch or min(100, n), "labelled", "tiled"),
+            "unlabelled": Draw(r.unlabelled_batch or max(100, 10_000 // n), self.pool),
+        }
+        if self._pretraining_steps():
+            draws["pretraining"] = Draw(r.pretrain_batch, self.pool)
+        return draws
+
+    def _pretraining_steps(self) -> int:
+        epochs = self.recipe.pretrain_epochs
+        if epochs is None:
+            epochs = 30 if self.task.labelled <= 100 else 0
+        pool = self.task.unlabelled + self.task.labelled * self.recipe.labelled_in_pool
+        return epochs * max(1, pool // self.recipe.pretrain_batch)
+
+    def steps(self) -> int:
+        extra = 0 if self.recipe.steps else self._pretraining_steps()
+        return super().steps() + extra
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Pre-training of the classifier alone, then the method's own phases."""
+        r = self.recipe
+        total, before = self.steps(), min(self._pretraining_steps(), self.steps() - 1)
+        main, head = total - before, before / total
+        schedule = exponential_decay(head + (1 - head) * r.decay_from, r.decay_to)
+        pretraining = Player(
+            "pretraining", ("classifier",), self.pretraining_loss, r.pretrain_lr, Adam((0.9, 0.999)),
+            ema=Ema(r.ema_decay),
+        )  # fmt: skip
+        return (Phase("pretraining", before, (pretraining,)), *self.main_phases(main, schedule))
+
+    def main_phases(self, steps: float, schedule: Schedule) -> tuple[Phase, ...]:
+        """The phases after pre-training, `steps` together; `schedule` is that of the learning rates."""
+        raise NotImplementedError
+
+    def player(self, name: str, loss: Callable[..., Any], schedule: Schedule, **own: Any) -> Player:
+        """A player that trains the network of its name with the recipe's optimiser."""
+        r = self.recipe
+        return Player(name, (name,), loss, r.lr, Adam((r.beta1, 0.999)), schedule, **own)
+
+    def initial_draws(self) -> Mapping[str, Draw]:
+        return {} if self.recipe.network == "conv" else {"images": Draw(self.recipe.initial_batch, "all")}
+
+    def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
+        nets.classifier.calibrate(batch["images"], noise)
+
+    def classify(self, nets: Nets, images: Tensor) -> Tensor:
+        return nets.classifier(images)
+
+    def pretraining_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        weight = self.recipe.pretrain_balance_weight
+        loss, logs, _ = self.semi_supervised(nets, batch, batch["pretraining"], noise, weight)
+        return loss, logs
+
+    def semi_supervised(
+        self, nets: Nets, batch: Any, unlabelled: Tensor, noise: Noise, balance_weight: float
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The loss in the module's docstring; also returns c(x) of the unlabelled images."""
+        r, (images, labels) = self.recipe, batch["labelled"]
+        l_lab, l_unl = nets.classifier(images, noise), nets.classifier(unlabelled, noise, update=True)
+        supervised, h, b = F.cross_entropy(l_lab, labels), entropy(l_unl), balance(l_unl)
+        loss = supervised + r.entropy_weight * h + balance_weight * b
+        loss = loss + r.weight_decay * last_layer_norm(nets.classifier.tensors)
+        logs = {"supervised": supervised, "entropy": h, "balance": b, "accuracy": accuracy(l_lab, labels)}
+        return loss, logs, l_unl
+
+
+def last_layer_norm(tensors: Mapping[str, Tensor]) -> Tensor:
+    """|W|^2 of the classifier's last layer; under weight norm the rows have length g."""
+    weight = tensors["head.layers.0.weight"] if "head.layers.0.weight" in tensors else tensors["head.layers.1.scale"]
+    return weight.square().sum()

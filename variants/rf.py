@@ -1,0 +1,73 @@
+"""R/F neuron: one sigmoid output says real or fake, beside the class outputs of the same network.
+
+    l = (l_0, l_1 ... l_K),  P(fake | x) = sigmoid(l_0(x))
+    L_D = mean_lab CE(l(x), y) - w/2 mean_unl log(1 - P(fake | x)) - w/2 mean_gen log P(fake | G(z))
+    L_G = -mean_gen log(1 - P(fake | G(z))) + w_fm mean_j (mean f_j(G(z)) - mean f_j(x))^2
+
+The published code of this head (raghav64/SemiSuper_GAN) takes the label term's softmax over all K + 1 outputs, l_0
+included (`joint`), which makes two different statements about fakes with one neuron; without `joint` the softmax is
+over the classes alone. Deviations:
+
+1. `paper` for 28 x 28 images takes FM-GAN's networks, optimiser and schedule, as `option1` and `option2` do: what
+   differs is the head and the generator's loss.
+2. The factors 1/2 of FM-GAN's code weigh the unsupervised terms, so that `w` means the same in all two-player variants.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.variant import Choice, Nets, Noise, State, setting
+from variants.parts.losses import accuracy, fake_loss, feature_matching, real_loss
+from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common
+from variants.parts.two_player import Loss, TwoPlayer
+
+
+class RFRecipe(TwoPlayerRecipe):
+    joint: bool = setting(True, "the label term's softmax includes the R/F neuron, as in the published code")
+    matching_weight: float = setting(1.0, "w_fm, on the generator's feature matching", ge=0, le=1000)
+
+
+START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
+TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
+
+
+class RF(TwoPlayer):
+    name = "rf"
+    fake_class = True
+    recipe_type = RFRecipe
+    recipe: RFRecipe
+    recipes = {
+        "paper": {"grey": RFRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "common": common(RFRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
+    }
+    search = {
+        **COMMON_SEARCH,
+        "unsupervised_weight": Choice((0.3, 1.0, 3.0)),
+        "matching_weight": Choice((0.0, 0.3, 1.0, 3.0, 10.0)),
+        "joint": Choice((False, True)),
+    }
+
+    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        r, (labelled, labels) = self.recipe, batch["labelled"]
+        images = torch.cat([labelled, batch["unlabelled"], self.fakes(nets, noise)])
+        l_lab, l_unl, l_gen = nets.discriminator(images, noise).split(r.batch)
+        supervised = F.cross_entropy(l_lab, labels + 1) if r.joint else F.cross_entropy(l_lab[:, 1:], labels)
+        real, fake = real_loss(-l_unl[:, 0]), fake_loss(-l_gen[:, 0])
+        loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * fake)
+        return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab[:, 1:], labels)}
+
+    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        real = nets.discriminator(batch["unlabelled_generator"], noise, features=True)
+        fake = nets.discriminator(self.fakes(nets, noise), noise, features=True)
+        adversarial = real_loss(-nets.discriminator(fake, noise, from_features=True)[:, 0])
+        matching = feature_matching(real, fake)
+        logs = {"adversarial": adversarial, "matching": matching}
+        return adversarial + self.recipe.matching_weight * matching, logs
+
+    def classify(self, nets: Nets, images: Tensor) -> Tensor:
+        return nets.discriminator(images)[:, 1:]

@@ -1,0 +1,85 @@
+"""The unconditional GAN of Goodfellow et al. (arXiv:1406.2661), whose frozen features then carry a classifier.
+
+First phase, without any label:    L_D = -1/2 mean_unl log D(x) - 1/2 mean_gen log(1 - D(G(z))),    D = sigmoid(d)
+                                   L_G = -mean_gen log D(G(z))                    (the non-saturating form)
+Second phase, D and G left alone:  L_H = mean_lab CE(h(f(x)), y),    f: D's last hidden layer, with its noise
+
+What a GAN has learnt before it sees a label: the background system of the semi-supervised methods, which train both
+together. There is no paper of this pair; the recipe `paper` takes FM-GAN's networks, optimiser and number of epochs on
+MNIST, of which the head `h`, a single layer, gets the last tenth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.variant import Choice, Nets, Noise, Phase, State, setting
+from variants.parts.layers import GaussianNoise, Stack, WeightNormLinear
+from variants.parts.losses import accuracy, fake_loss, real_loss
+from variants.parts.networks.mlp import generator, noisy_classifier
+from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, GeneratorRecipe, common
+from variants.parts.two_player import Loss, Unconditional
+
+
+class VanillaRecipe(GeneratorRecipe):
+    head_from: float = setting(0.9, "share of the steps after which the GAN rests and the head is trained", gt=0, lt=1)
+
+
+START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98, "head_from": 0.5}
+TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
+
+
+class Vanilla(Unconditional):
+    name = "vanilla"
+    recipe_type = VanillaRecipe
+    recipe: VanillaRecipe
+    recipes = {
+        "paper": {"grey": VanillaRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "common": common(VanillaRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
+    }
+    search = {**COMMON_SEARCH, "head_from": Choice((0.3, 0.5, 0.7, 0.9))}
+
+    def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
+        r, task = self.recipe, self.task
+        noise = {"input_noise": r.input_noise, "hidden_noise": r.hidden_noise}
+        return {
+            "discriminator": lambda: noisy_classifier(task, r.classifier, 1, **noise),
+            "generator": lambda: generator(task, r.generator),
+            "head": lambda: Stack(
+                GaussianNoise(r.hidden_noise), WeightNormLinear(r.classifier[-1], task.classes, train_scale=True)
+            ),
+        }
+
+    def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
+        nets.discriminator.calibrate(batch["images"], noise)
+
+    def phases(self) -> tuple[Phase, ...]:
+        r = self.recipe
+        rivals = (
+            self.player("discriminator", self.discriminator_loss),
+            self.player("generator", self.generator_loss),
+        )
+        head = self.player("head", self.head_loss, ema=r.ema())
+        return Phase("gan", r.head_from, rivals), Phase("head", 1 - r.head_from, (head,))
+
+    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        images = torch.cat([batch["unlabelled"], self.fakes(nets, noise)])
+        d_unl, d_gen = nets.discriminator(images, noise).squeeze(-1).split(self.recipe.batch)
+        real, fake = real_loss(d_unl), fake_loss(d_gen)
+        return 0.5 * real + 0.5 * fake, {"real": real, "fake": fake}
+
+    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        return real_loss(nets.discriminator(self.fakes(nets, noise), noise).squeeze(-1)), {}
+
+    def head_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        images, labels = batch["labelled"]
+        logits = nets.head(nets.discriminator(images, noise, features=True), noise)
+        return F.cross_entropy(logits, labels), {"accuracy": accuracy(logits, labels)}
+
+    def classify(self, nets: Nets, images: Tensor) -> Tensor:
+        return nets.head(nets.discriminator(images, features=True))

@@ -4,8 +4,8 @@
     L_G = L_G of `fm`
 
 (arXiv:1805.08957; gamma = 1e-3 and epsilon = 1e-5 as in the authors' code, bruno-31/GAN-manifold-regularization.) Both
-answers have the same noise in the classifier, and both batches share the generator's batch-norm statistics: they pass
-through it as one batch. With those values the difference of the logits lies at the edge of single precision, in which
+answers have the same noise in the classifier, and both batches share all batch-norm statistics: they pass through the
+networks as one batch. With those values the difference of the logits lies at the edge of single precision, in which
 everything here runs, and the term is far too small to matter: the log `share` gives its part of the gradient that
 reaches the classifier's answers on generated images. Networks, optimiser and schedule on MNIST, for which the paper has
 none, are those of `fm`, whose deviations apply. One more deviation:
@@ -24,8 +24,9 @@ from torch import Tensor
 from bench.variant import Choice, LogUniform, Nets, Noise, State, setting
 from variants.fm import FM
 from variants.parts.heads import k_logits_score
+from variants.parts.layers import Mirrored
 from variants.parts.losses import accuracy, fake_loss, real_loss, sigmoid
-from variants.parts.networks.mlp import LATENT
+from variants.parts.networks.mlp import LATENT, neighbours
 from variants.parts.recipes import CLASSIFIER_FIXED, TwoPlayerRecipe, common
 from variants.parts.two_player import Loss
 
@@ -52,22 +53,15 @@ class Manifold(FM):
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, (labelled, labels) = self.recipe, batch["labelled"]
-        fake, moved = self.neighbours(nets, noise)
+        pairs = nets.generator(neighbours(noise, r.batch, LATENT, r.manifold_step), noise)
         l_lab, l_unl = nets.discriminator(torch.cat([labelled, batch["unlabelled"]]), noise).split(r.batch)
-        same = noise.fork()
-        l_gen, l_moved = nets.discriminator(fake, noise), nets.discriminator(moved, same)
+        l_gen, l_moved = nets.discriminator(pairs, Mirrored(noise)).split(r.batch)
         supervised = F.cross_entropy(l_lab, labels)
         real, false = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_gen))
         change = (l_gen - l_moved).square().sum(-1).mean()
         loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * false) + r.manifold_weight * change
         logs = {"supervised": supervised, "real": real, "fake": false, "manifold": change}
         return loss, {**logs, "share": self.share(l_gen, l_moved), "accuracy": accuracy(l_lab, labels)}
-
-    def neighbours(self, nets: Nets, noise: Noise) -> tuple[Tensor, Tensor]:
-        """G(z) and G(z + delta), `[batch, *image_shape]` each."""
-        z, u = noise.uniform(self.recipe.batch, LATENT), noise.normal(self.recipe.batch, LATENT)
-        step = self.recipe.manifold_step * u * u.square().sum(-1, keepdim=True).rsqrt()
-        return nets.generator(torch.cat([z, z + step]), noise).split(self.recipe.batch)
 
     def share(self, l_gen: Tensor, l_moved: Tensor) -> Tensor:
         """|g_manifold| / (|g_manifold| + |g_fake|) for the gradients that reach the logits of generated images."""

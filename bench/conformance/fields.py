@@ -90,6 +90,9 @@ def _dead(case: Case, field: str, before: dict[str, Tensor], tries: int) -> str 
     if field == "epochs":
         case = _with(case, steps=None, epochs=1)
         before = effect(case)
+    if cause := case.recipe.unused(field):
+        case = _with(case, **{cause[0]: next(others(case.recipe, cause[0]))})
+        before = effect(case)
     if field == "evaluate_with" and not any(name.startswith("averaged") for name in before):
         return None  # nothing is averaged, so there is nothing to choose
     values = list(itertools.islice(others(case.recipe, field), tries))

@@ -124,6 +124,12 @@ def _check_recipe(variant: Variant, fields: Mapping[str, Any]) -> None:
             f"{variant.name}.epochs={recipe.epochs} has no effect: the recipe counts in steps ({recipe.steps}). "
             f"Use --steps, or set {variant.name}.steps=null as well."
         )
+    for name in fields:
+        if cause := recipe.unused(name):
+            raise UsageError(
+                f"{variant.name}.{name} has no effect while {variant.name}.{cause[0]} is {cause[1]}. "
+                f"Leave it out, or set {variant.name}.{cause[0]} as well."
+            )
     if recipe.evaluate_with == "ema" and not any(p.ema for phase in variant.phases() for p in phase.players):
         raise UsageError(f"{variant.name}.evaluate_with=ema: this variant keeps no averaged weights. Allowed: raw.")
 

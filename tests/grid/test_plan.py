@@ -290,6 +290,10 @@ def test_smoke_steps_may_shrink_and_not_grow(digits: Dataset) -> None:
         ({"unlabelled": -1}, "unlabelled"),
         ({"unlabelled": 5000}, "unlabelled"),
         ({"variants": "greedy", "labels": "all"}, "none left"),
+        (
+            {"variants": "triple", "settings": ["triple.pretrain_lr=0.01"]},
+            "no effect while triple.pretrain_epochs is 0",
+        ),
     ],
 )
 def test_usage_errors(options: dict[str, Any], complaint: str, digits: Dataset) -> None:

@@ -15,9 +15,9 @@ from bench.datasets import Dataset, make_split
 from bench.training.noise import Lengths, record
 from bench.training.trainer import Trainer
 from bench.variant import Adam, Ema, Examples, Task
+from variants.parts.confident import last_layer_norm
 from variants.parts.layers import Linear, Stack, WeightNormLinear
 from variants.parts.networks.mlp import Classifier
-from variants.parts.confident import last_layer_norm
 from variants.triple import Triple, TripleRecipe
 
 K, PROGRESS = 3, torch.zeros(())

@@ -37,12 +37,20 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 Schedule = Callable[[float], float]
 
 
+PERCEPTRON: dict[str, Any] = {"unused_if": ("network", "conv")}
+PRETRAINING: dict[str, Any] = {"unused_if": ("pretrain_epochs", 0)}
+
+
 class ConfidentRecipe(Recipe):
     network: Literal["conv", "mlp"] = setting("conv", "the classifier: the paper's convolutions, or a perceptron")
-    classifier: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of the perceptron", min_length=1)
+    classifier: tuple[Width, ...] = setting(
+        (1000, 500, 250, 250, 250), "hidden widths of the perceptron", min_length=1, **PERCEPTRON
+    )
     input_noise: float = setting(0.3, "noise on the pixels, of the perceptron and any discriminator", ge=0, le=10)
     hidden_noise: float = setting(0.5, "noise on hidden layers, of the perceptron and any discriminator", ge=0, le=10)
-    initial_batch: int = setting(500, "images for the perceptron's data-dependent initialisation", ge=2, batch=True)
+    initial_batch: int = setting(
+        500, "images for the perceptron's data-dependent initialisation", ge=2, batch=True, **PERCEPTRON
+    )
     labelled_batch: int | None = setting(None, "labelled images for C; unset: min(100, n)", ge=1, batch=True)
     unlabelled_batch: int | None = setting(None, "unlabelled images; unset: max(100, 10000 // n)", ge=1, batch=True)
     beta1: float = setting(0.5, "Adam's decay of the first moment", ge=0, lt=1)
@@ -52,9 +60,9 @@ class ConfidentRecipe(Recipe):
     decay_from: float = setting(0.3, "share of the main phase after which lr falls", ge=0, lt=1)
     decay_to: float = setting(0.995**700, "factor on lr at the end, reached exponentially", gt=0, le=1)
     pretrain_epochs: int | None = setting(None, "epochs of C alone before; unset: 30 up to 100 labels, else 0", ge=0)
-    pretrain_batch: int = setting(500, "unlabelled images per step of pre-training", ge=1, batch=True)
-    pretrain_lr: float = setting(3e-4, "step size of pre-training", gt=0, le=1)
-    pretrain_balance_weight: float = setting(0.3, "w_bal in pre-training", ge=0, le=100)
+    pretrain_batch: int = setting(500, "unlabelled images per step of pre-training", ge=1, batch=True, **PRETRAINING)
+    pretrain_lr: float = setting(3e-4, "step size of pre-training", gt=0, le=1, **PRETRAINING)
+    pretrain_balance_weight: float = setting(0.3, "w_bal in pre-training", ge=0, le=100, **PRETRAINING)
     ema_decay: float = setting(0.99, "decay of C's averaged weights", gt=0, lt=1)
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
 
@@ -103,24 +111,34 @@ class Confident(Variant):
 
     def phases(self) -> tuple[Phase, ...]:
         """Pre-training of the classifier alone, then the method's own phases."""
-        r = self.recipe
-        total, before = self.steps(), min(self._pretraining_steps(), self.steps() - 1)
-        main, head = total - before, before / total
-        schedule = exponential_decay(head + (1 - head) * r.decay_from, r.decay_to)
+        r, before = self.recipe, self._steps_before()
         pretraining = Player(
             "pretraining", ("classifier",), self.pretraining_loss, r.pretrain_lr, Adam((0.9, 0.999)),
             ema=Ema(r.ema_decay),
         )  # fmt: skip
-        return (Phase("pretraining", before, (pretraining,)), *self.main_phases(main, schedule))
+        return (
+            Phase("pretraining", before, (pretraining,)),
+            *self.main_phases(self.steps() - before, self.schedule(r.decay_to)),
+        )
+
+    def _steps_before(self) -> int:
+        """Steps of pre-training, of which a short schedule leaves one less than it has."""
+        return min(self._pretraining_steps(), self.steps() - 1)
+
+    def schedule(self, final: float) -> Schedule:
+        """The factor on a learning rate: 1 up to a share of the main phase, then exponentially to `final`."""
+        head = self._steps_before() / self.steps()
+        return exponential_decay(head + (1 - head) * self.recipe.decay_from, final)
 
     def main_phases(self, steps: float, schedule: Schedule) -> tuple[Phase, ...]:
         """The phases after pre-training, `steps` together; `schedule` is that of the learning rates."""
         raise NotImplementedError
 
     def player(self, name: str, loss: Callable[..., Any], schedule: Schedule, **own: Any) -> Player:
-        """A player that trains the network of its name with the recipe's optimiser."""
+        """A player that trains the network of its name with the recipe's optimiser, but for its `own`."""
         r = self.recipe
-        return Player(name, (name,), loss, r.lr, Adam((r.beta1, 0.999)), schedule, **own)
+        common = {"lr": r.lr, "optimiser": Adam((r.beta1, 0.999)), "schedule": schedule}
+        return Player(name, (name,), loss, **{**common, **own})
 
     def initial_draws(self) -> Mapping[str, Draw]:
         return {} if self.recipe.network == "conv" else {"images": Draw(self.recipe.initial_batch, "all")}

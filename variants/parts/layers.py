@@ -30,6 +30,22 @@ class Stack(Layer):
         return x
 
 
+class Mirrored(Noise):
+    """Noise for a batch whose two halves get the same numbers: pairs of images that only differ in themselves."""
+
+    def __init__(self, noise: Noise) -> None:
+        super().__init__(noise._normal, noise._uniform)
+        self.noise = noise
+
+    def normal(self, *shape: int) -> Tensor:
+        half = self.noise.normal(shape[0] // 2, *shape[1:])
+        return torch.cat([half, half])
+
+    def uniform(self, *shape: int) -> Tensor:
+        half = self.noise.uniform(shape[0] // 2, *shape[1:])
+        return torch.cat([half, half])
+
+
 class GaussianNoise(Layer):
     """Adds N(0, sigma^2) in training."""
 

@@ -32,9 +32,10 @@ class Unconditional(Variant):
         return {"images": Draw(self.recipe.initial_batch, "all")}
 
     def player(self, name: str, loss: Callable[..., Any], **own: Any) -> Player:
-        """A player that trains the network of its name with the recipe's optimiser and schedule."""
+        """A player that trains the network of its name with the recipe's optimiser and schedule, but for its `own`."""
         r = self.recipe
-        return Player(name, (name,), loss, r.lr, r.adam(), linear_decay(r.decay_from), **own)
+        common = {"lr": r.lr, "optimiser": r.adam(), "schedule": linear_decay(r.decay_from), "networks": (name,)}
+        return Player(name=name, loss=loss, **{**common, **own})
 
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
         return nets.generator(noise.uniform(len(labels), self.latent), noise)

@@ -14,6 +14,12 @@ from variants.parts.losses import quick_sigmoid, quick_softplus
 LATENT = 100  # z ~ U[0, 1)^100 in FM-GAN, Bad GAN and Triple-GAN
 
 
+def neighbours(noise: Noise, batch: int, latent: int, step: float) -> Tensor:
+    """z and z + delta for z ~ U[0, 1)^latent and delta of length `step` in a random direction: `[2 batch, latent]`."""
+    z, u = noise.uniform(batch, latent), noise.normal(batch, latent)
+    return torch.cat([z, z + step * u * u.square().sum(-1, keepdim=True).rsqrt()])
+
+
 class Softplus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return quick_softplus(x)
@@ -72,15 +78,28 @@ def noisy_classifier(
     return Classifier(Stack(*layers), Stack(GaussianNoise(sigma), WeightNormLinear(inputs, outputs, train_scale=True)))
 
 
-def generator(task: Task, widths: Sequence[int]) -> Stack:
-    """z `[batch, 100]` to images: linear, shift-only batch norm, softplus; then a weight-normalised output layer.
+def generator(
+    task: Task, widths: Sequence[int], *, gain: bool = False, eps: float = 1e-6, std: float | None = None
+) -> Stack:
+    """z `[batch, 100]` to images: linear, batch norm, softplus; then a weight-normalised output layer.
 
-    Batch norm always uses the batch's own statistics, as in the authors' code.
+    Batch norm always uses the batch's own statistics, as in the authors' code, and only shifts unless `gain`; `std` is
+    that of the output layer's directions (None: Glorot-uniform).
     """
     layers: list[nn.Module] = []
     inputs = LATENT
     for width in widths:
-        norm = BatchNorm(width, gain=False, running=False, eps=1e-6)
+        norm = BatchNorm(width, gain=gain, running=False, eps=eps)
         layers += [Linear(inputs, width, bias=False), norm, Softplus()]
         inputs = width
-    return Stack(*layers, WeightNormLinear(inputs, task.features, train_scale=True, std=None), ToImage(task))
+    return Stack(*layers, WeightNormLinear(inputs, task.features, train_scale=True, std=std), ToImage(task))
+
+
+def encoder(task: Task, widths: Sequence[int]) -> Stack:
+    """Images to mean and log standard deviation of z, `[batch, 200]`: linear, batch norm, ReLU; then one more layer."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    inputs = task.features
+    for width in widths:
+        layers += [Linear(inputs, width, bias=False), BatchNorm(width, running=False), nn.ReLU()]
+        inputs = width
+    return Stack(*layers, WeightNormLinear(inputs, 2 * LATENT, train_scale=True, target_std=0.1))

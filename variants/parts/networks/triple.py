@@ -46,10 +46,12 @@ class ConditionalGenerator(Layer):
     """[z, y] to images: linear, batch norm, softplus, with y appended before every layer.
 
     Batch norm always uses the batch's own statistics; the output layer is weight-normalised with a trained scale.
+    `norm_last`: softplus before batch norm, as in UGAN's code.
     """
 
-    def __init__(self, task: Task, widths: Sequence[int]) -> None:
+    def __init__(self, task: Task, widths: Sequence[int], *, norm_last: bool = False) -> None:
         super().__init__()
+        self.norm_last = norm_last
         inputs = [LATENT, *widths]
         self.linears = nn.ModuleList(
             Linear(i + task.classes, o, bias=False) for i, o in zip(inputs, widths, strict=False)
@@ -61,7 +63,8 @@ class ConditionalGenerator(Layer):
     def forward(self, z: Tensor, y: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
         """`z [batch, 100]`, one-hot `y [batch, K]`."""
         for linear, norm in zip(self.linears, self.norms, strict=True):
-            z = quick_softplus(norm(linear(torch.cat([z, y], 1)), noise, update))
+            z = linear(torch.cat([z, y], 1))
+            z = norm(quick_softplus(z), noise, update) if self.norm_last else quick_softplus(norm(z, noise, update))
         return self.image(self.out(torch.cat([z, y], 1)))
 
 

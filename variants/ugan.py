@@ -1,0 +1,183 @@
+"""UGAN: Triple-GAN's good generator and Bad GAN's bad one around one classifier (Li et al., arXiv:1910.08540).
+
+G(z, y) is the good generator, B(z) the bad one, D(x, y) = sigmoid(d) judges pairs, C gives K logits c and features f;
+p = softmax(c), k(x) = argmax_k p_k(x), s(x) = logsumexp_k c_k(x).
+
+    L_D = mean_{pos} -log D(x, y) + 1/2 mean_gen -log(1 - D(G(z, y), y)) + 1/2 mean_unl -log(1 - D(x, k(x)))
+    L_G = 1/2 mean_gen -log D(G(z, y), y)                                             (both as in `triple`)
+    L_B = mean_j |mean f_j(B(z)) - mean f_j(x)| + w_pt mean_{i != j} cos(f(B(z_i)), f(B(z_j)))^2
+    L_C = mean_lab CE + lambda_2 L_good + lambda_3 L_bad
+    L_good = w_ent mean_unl H(p) + w_bal CE(uniform, mean_unl p) + w_adv/2 mean_unl[max_k p_k(x) (-log D(x, k(x)))]
+             + lambda_1 mean_gen CE(c(G(z, y)), y)
+    L_bad  = 1/2 mean_unl -log sigmoid(s(x)) + 1/2 mean_gen -log(1 - sigmoid(s(B(z))))
+             + w_man mean |c(B(z + delta)) - c(B(z))|^2
+
+The losses are those of the authors' released code (Wenyuan-Vincent-Li/Tensorflow-Implementation-of-Triple-GAN, the
+function `_loss_GoodRegGAN`), which has neither a driver for UGAN nor a bad generator for MNIST. So:
+
+1. lambda_2, lambda_3 and their schedule are unknown: both are 1. lambda_1 is 0 for the first fifth, as in that code.
+2. B is Bad GAN's generator, with the step size of D and G; the players step in the order D, G, B, C.
+3. The length of delta, 1e-5, and its weight are those of the authors' fork of the manifold regulariser.
+4. Weights start from N(0, 0.05^2): the released code's initialisers draw from N(0.02, 1), by mistake of an argument.
+5. The classifier's image noise is off in evaluation, where the released code leaves it on.
+6. Without convolutions (`network: mlp`), networks, latents and labels of generated pairs are those of `triple`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.variant import Choice, Ema, Nets, Noise, Phase, State, Width, setting
+from variants.parts.confident import Loss, Schedule, last_layer_norm
+from variants.parts.heads import k_logits_score
+from variants.parts.layers import Mirrored
+from variants.parts.losses import (
+    accuracy,
+    balance,
+    entropy,
+    fake_loss,
+    feature_matching_l1,
+    pull_away,
+    real_loss,
+    softplus,
+)
+from variants.parts.networks.mlp import LATENT, generator, neighbours
+from variants.parts.networks.triple import ConditionalGenerator
+from variants.parts.networks.ugan import NoisyPairDiscriminator, conv_classifier
+from variants.parts.recipes import common
+from variants.triple import COMMON_TRIPLE, Triple, TripleRecipe
+
+
+class UGANRecipe(TripleRecipe):
+    bad_generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the bad generator", min_length=1)
+    bad_generated: int = setting(100, "images of the bad generator", ge=2, batch=True)
+    classifier_lr: float | None = setting(None, "step size of the classifier; unset: lr", gt=0, le=1)
+    classifier_decay_to: float | None = setting(None, "factor on it at the end; unset: decay_to", gt=0, le=1)
+    good_weight: float = setting(1.0, "lambda_2, on the good generator's terms", ge=0, le=100)
+    bad_weight: float = setting(1.0, "lambda_3, on the bad generator's terms", ge=0, le=100)
+    pull_away_weight: float = setting(0.8, "w_pt, on the bad generator's pull-away term", ge=0, le=100)
+    manifold_weight: float = setting(1e-3, "w_man, on the change of the logits along the bad manifold", ge=0, le=1e8)
+    manifold_step: float = setting(1e-5, "length of delta", gt=0, le=10)
+
+
+PAPER = UGANRecipe(
+    epochs=1000,
+    lr=1e-3,
+    classifier_lr=3e-4,
+    classifier_decay_to=0.99**700,
+    evaluations=60,
+    labelled_batch=100,
+    unlabelled_batch=100,
+    positive_labelled=20,
+    positive_unlabelled=80,
+    generated=100,
+    adversarial_weight=0.01,
+    weight_decay=0.0,
+    pseudo_from=0.2,
+    pretrain_epochs=0,
+    labelled_in_pool=False,
+)
+COMMON_UGAN: dict[str, Any] = {**COMMON_TRIPLE, "bad_generator": (128, 128), "bad_generated": 50}
+START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
+TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
+
+
+class UGAN(Triple):
+    name = "ugan"
+    version = 1
+    recipe_type = UGANRecipe
+    recipe: UGANRecipe
+    recipes = {"paper": {"grey": PAPER}, "common": common(UGANRecipe, COMMON_UGAN, TUNED)}
+    search = {
+        **Triple.search,
+        "bad_weight": Choice((0.3, 1.0, 3.0)),
+        "manifold_weight": Choice((0.0, 1e-3)),
+        "pull_away_weight": Choice((0.0, 0.8)),
+    }
+
+    def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
+        r, task = self.recipe, self.task
+        nets = {
+            **super().networks(),
+            "bad_generator": lambda: generator(task, r.bad_generator, gain=True, eps=1e-5, std=0.1),
+        }
+        if r.network == "conv":
+            nets["classifier"] = lambda: conv_classifier(task)
+            nets["discriminator"] = lambda: NoisyPairDiscriminator(task, r.discriminator)
+            nets["generator"] = lambda: ConditionalGenerator(task, r.generator, norm_last=True)
+        return nets
+
+    def main_phases(self, steps: float, schedule: Schedule) -> tuple[Phase, ...]:
+        r = self.recipe
+        rivals = (
+            self.player("discriminator", self.discriminator_loss, schedule),
+            self.player("generator", self.generator_loss, schedule),
+            self.player("bad_generator", self.bad_generator_loss, schedule),
+        )
+        lr = r.classifier_lr or r.lr
+        own = self.schedule(r.classifier_decay_to or r.decay_to)
+
+        def classifier(pseudo: bool) -> Any:
+            loss = partial(self.classifier_loss, pseudo=pseudo)
+            return self.player("classifier", loss, own, lr=lr, ema=Ema(r.ema_decay))
+
+        return (
+            Phase("main", steps * r.pseudo_from, (*rivals, classifier(False))),
+            Phase("pseudo-labels", steps * (1 - r.pseudo_from), (*rivals, classifier(True))),
+        )
+
+    def fakes(self, nets: Nets, noise: Noise, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Good images and their labels; with UGAN's own networks z ~ U[-1, 1)^100 and labels at random."""
+        if self.recipe.network == "mlp":
+            return super().fakes(nets, noise, like)
+        n = self.recipe.generated
+        labels = (noise.uniform(n) * self.task.classes).long()
+        return self.generate(nets, noise, labels), labels
+
+    def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
+        z = noise.uniform(len(labels), LATENT)
+        z = 2 * z - 1 if self.recipe.network == "conv" else z
+        return nets.generator(z, self.one_hot(labels), noise)
+
+    def bad_generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        r = self.recipe
+        real = nets.classifier(batch["unlabelled"], noise, features=True)
+        images = nets.bad_generator(noise.uniform(r.bad_generated, LATENT), noise)
+        fake = nets.classifier(images, noise, features=True)
+        matching, away = feature_matching_l1(real, fake), pull_away(fake)
+        return matching + r.pull_away_weight * away, {"matching": matching, "pull_away": away}
+
+    def classifier_loss(
+        self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor, *, pseudo: bool
+    ) -> Loss:
+        r, (labelled, labels), unlabelled = self.recipe, batch["labelled"], batch["unlabelled"]
+        l_lab, l_unl = nets.classifier(labelled, noise), nets.classifier(unlabelled, noise, update=True)
+        supervised = F.cross_entropy(l_lab, labels)
+        rejection = softplus(-nets.discriminator(unlabelled, self.one_hot(l_unl.argmax(-1)), noise))
+        adversarial = (F.softmax(l_unl, -1).amax(-1) * rejection).mean()
+        h, b = entropy(l_unl), balance(l_unl)
+        good = r.entropy_weight * h + r.balance_weight * b + 0.5 * r.adversarial_weight * adversarial
+        logs = {"supervised": supervised, "entropy": h, "balance": b, "adversarial": adversarial}
+        if pseudo:
+            fake, fake_labels = self.fakes(nets, noise, unlabelled)
+            logs["pseudo"] = F.cross_entropy(nets.classifier(fake, noise), fake_labels)
+            good = good + r.pseudo_weight * logs["pseudo"]
+        bad, bad_logs = self.bad_terms(nets, l_unl, noise)
+        loss = supervised + r.good_weight * good + r.bad_weight * bad
+        loss = loss + r.weight_decay * last_layer_norm(nets.classifier.tensors)
+        return loss, {**logs, **bad_logs, "accuracy": accuracy(l_lab, labels)}
+
+    def bad_terms(self, nets: Nets, l_unl: Tensor, noise: Noise) -> Loss:
+        """L_bad; the two neighbouring batches share their noise and all batch-norm statistics."""
+        r = self.recipe
+        pairs = nets.bad_generator(neighbours(noise, r.bad_generated, LATENT, r.manifold_step), noise)
+        l_bad, l_moved = nets.classifier(pairs, Mirrored(noise)).split(r.bad_generated)
+        real, fake = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_bad))
+        change = (l_bad - l_moved).square().sum(-1).mean()
+        logs = {"real": real, "fake": fake, "manifold": change}
+        return 0.5 * real + 0.5 * fake + r.manifold_weight * change, logs

@@ -98,7 +98,7 @@ class Recipe(BaseModel):
         """Whether field `name` is a switch."""
         return cls.neutral(name) is not _REQUIRED
 
-    def unused(self, name: str) -> tuple[str, Any] | None:
+    def without_effect(self, name: str) -> tuple[str, Any] | None:
         """The field, and its value, that leaves field `name` of this recipe without effect; None where it has one."""
         extra = type(self).model_fields[name].json_schema_extra
         cause = extra.get("unused_if") if isinstance(extra, dict) else None

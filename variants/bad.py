@@ -8,8 +8,8 @@
     VI  = mean_z sum_d [log sigma_d + 1/2 ((z_d - mu_d) / sigma_d)^2],  (mu, log sigma) = E(G(z)) (variational entropy)
     LD  = mean over the z with log p(G(z)) > tau of (log p(G(z)) - tau)                                  (low density)
 
-A term of weight 0 is not computed. `paper` is what the authors' code (kimiyoung/ssl_bad_gan) runs on MNIST: FM and LD.
-Deviations from it:
+A term of weight 0 is not computed. `paper` is what the authors' code (kimiyoung/ssl_bad_gan) runs: FM and LD on MNIST,
+FM, PT and the entropy on SVHN, FM and VI on CIFAR-10. Deviations from it:
 
 1. The density p there is a PixelCNN++ that costs 35 to 50 times the rest of the step, and whose weights and training
    script are lost. Here it is a MADE of one hidden layer (parts/networks/made.py), trained per run in a phase before,
@@ -19,7 +19,9 @@ Deviations from it:
 3. There LD acts at a tenth of the steps, drawn at random; here at every step with a tenth of the weight, 1e-5.
 4. The phases are shares of one schedule of 2000 epochs: the first 0.5 % train the density.
 5. Gains of batch norm start at 1 and plain layers Glorot-uniform, where PyTorch 0.1.12 drew both from other ranges.
-6. Averaged weights are kept as for all variants; the tables of `paper` show the weights themselves, as there.
+6. On SVHN and CIFAR-10 the generator's step has unlabelled images of its own, where the code takes those of the
+   discriminator's; the rate on SVHN falls to 0, where it stops at 1e-4.
+7. Averaged weights are kept as for all variants; the tables of `paper` show the weights themselves, as there.
 """
 
 from __future__ import annotations
@@ -42,8 +44,10 @@ from variants.parts.losses import (
     pull_away,
     real_loss,
 )
+from variants.parts.networks.choice import generator
+from variants.parts.networks.conv import conv_encoder
 from variants.parts.networks.made import MADE
-from variants.parts.networks.mlp import LATENT, encoder, generator
+from variants.parts.networks.mlp import LATENT, encoder
 from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common
 from variants.parts.two_player import Loss, TwoPlayer
 
@@ -84,6 +88,39 @@ PAPER: dict[str, Any] = {
     "decay_from": 2 / 3,
     "labelled_in_pool": False,
 }
+COLOUR: dict[str, Any] = {
+    "evaluations": 60,
+    "eps_inside": False,
+    "ema_zero_start": False,
+    "decay_from": 2 / 3,
+    "beta2": 0.999,
+    "network": "conv",
+    "input_noise": 0.05,
+    "generator": (512, 256, 128),
+    "matching": "l1",
+    "low_density_weight": 0.0,
+}
+PAPER_SVHN: dict[str, Any] = {
+    **COLOUR,
+    "epochs": 900,
+    "lr": 1e-3,
+    "batch": 64,
+    "initial_batch": 448,
+    "classifier": (64, 128),
+    "input_dropout": 0.15,
+    "channel_dropout": "all",
+    "pull_away_weight": 0.8,
+    "entropy_weight": 0.1,
+}
+PAPER_CIFAR10: dict[str, Any] = {
+    **COLOUR,
+    "epochs": 1200,
+    "lr": 6e-4,
+    "generator_lr": 3e-4,
+    "classifier": (96, 192),
+    "channel_dropout": "input",
+    "variational_weight": 1e-2,
+}
 COMMON_BAD: dict[str, Any] = {
     **CLASSIFIER_FIXED,
     "generator": (128, 128),
@@ -102,7 +139,14 @@ class Bad(TwoPlayer):
     name = "bad"
     recipe_type = BadRecipe
     recipe: BadRecipe
-    recipes = {"paper": {"grey": BadRecipe(**PAPER)}, "common": common(BadRecipe, COMMON_BAD, TUNED)}
+    recipes = {
+        "paper": {
+            "grey": BadRecipe(**PAPER),
+            "svhn": BadRecipe(**PAPER_SVHN),
+            "colour": BadRecipe(**PAPER_CIFAR10),
+        },
+        "common": common(BadRecipe, COMMON_BAD, TUNED),
+    }
     search = {
         **COMMON_SEARCH,
         "unsupervised_weight": Choice((0.3, 1.0, 3.0)),
@@ -116,13 +160,19 @@ class Bad(TwoPlayer):
         r, task = self.recipe, self.task
         nets = {
             **super().networks(),
-            "generator": lambda: generator(task, r.generator, gain=True, eps=1e-5, std=0.1),
+            "generator": self._generator,
         }
         if r.variational_weight:
-            nets["encoder"] = lambda: encoder(task, r.generator[::-1])
+            nets["encoder"] = lambda: (encoder if r.network == "mlp" else conv_encoder)(task, r.generator[::-1])
         if r.low_density_weight:
             nets["density"] = lambda: MADE(task, r.density_hidden, r.density_mixtures, r.density_levels)
         return nets
+
+    def _generator(self) -> nn.Module:
+        """Batch norm has gains; the perceptron's output layer starts from N(0, 0.1^2)."""
+        r = self.recipe
+        std = {"std": 0.1} if r.network == "mlp" else {}
+        return generator(self.task, r, gain=True, eps=1e-5, **std)
 
     def draws(self) -> Mapping[str, Draw]:
         r, draws = self.recipe, dict(super().draws())

@@ -5,7 +5,7 @@
 
 The article also compares the layer before the logits, `+ w/2 lambda_f mean_unl mean_j (f_j(x; xi1) - f_j(x; xi2))^2`;
 the authors' code (biuyq/CT-GAN) multiplies that term by 0 on MNIST, so it is off by default. Networks, optimiser and
-schedule are those of `fm`, whose deviations apply.
+schedule are those of `fm`, whose deviations apply, on colour images too, where the paper has others.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from torch import Tensor
 
 from bench.variant import Choice, Nets, Noise, State, setting
-from variants.fm import FM
-from variants.parts.recipes import CLASSIFIER_FIXED, TwoPlayerRecipe, common
+from variants.fm import FM, FMRecipe
+from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, DECONVOLUTIONS, common
 from variants.parts.two_player import Loss
 
 
-class CTRecipe(TwoPlayerRecipe):
+class CTRecipe(FMRecipe):
     consistency: float = setting(0.1, "lambda, on the difference between two answers", ge=0, le=1000)
     feature_consistency: float = setting(0.0, "lambda_f, the same for the features", ge=0, le=1000, neutral=0.0)
 
@@ -35,7 +35,10 @@ class CT(FM):
     recipe_type = CTRecipe
     recipe: CTRecipe
     recipes = {
-        "paper": {"grey": CTRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "paper": {
+            "grey": CTRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "colour": CTRecipe(**CIFAR10, **DECONVOLUTIONS, matching="l1"),
+        },
         "common": common(CTRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
     search = {**FM.search, "consistency": Choice((0.1, 1.0, 10.0, 100.0))}

@@ -7,8 +7,8 @@
 answers have the same noise in the classifier, and both batches share all batch-norm statistics: they pass through the
 networks as one batch. With those values the difference of the logits lies at the edge of single precision, in which
 everything here runs, and the term is far too small to matter: the log `share` gives its part of the gradient that
-reaches the classifier's answers on generated images. Networks, optimiser and schedule on MNIST, for which the paper has
-none, are those of `fm`, whose deviations apply. One more deviation:
+reaches the classifier's answers on generated images. Networks are those of `fm`, whose deviations
+apply, and so are optimiser and schedule on MNIST, for which the paper has none. One more deviation:
 
 1. The generated images of the other terms are those of the regulariser, so that one pass of the generator serves both.
 """
@@ -22,20 +22,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.variant import Choice, LogUniform, Nets, Noise, State, setting
-from variants.fm import FM
+from variants.fm import FM, FMRecipe
 from variants.parts.heads import k_logits_score
 from variants.parts.layers import Mirrored
 from variants.parts.losses import accuracy, fake_loss, real_loss, sigmoid
 from variants.parts.networks.mlp import LATENT, neighbours
-from variants.parts.recipes import CLASSIFIER_FIXED, TwoPlayerRecipe, common
+from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, DECONVOLUTIONS, SVHN, common
 from variants.parts.two_player import Loss
 
 
-class ManifoldRecipe(TwoPlayerRecipe):
+class ManifoldRecipe(FMRecipe):
     manifold_weight: float = setting(1e-3, "gamma, on the change of the logits", ge=0, le=1e8)
     manifold_step: float = setting(1e-5, "epsilon, length of the step in the latent space", gt=0, le=10)
 
 
+SHARED: dict[str, Any] = {**DECONVOLUTIONS, "matching": "l1"}
+PAPER_SVHN: dict[str, Any] = {**SVHN, **SHARED, "epochs": 400, "decay_from": 300 / 400, "batch": 50}
+PAPER_CIFAR10: dict[str, Any] = {**CIFAR10, **SHARED, "epochs": 1400, "decay_from": 1200 / 1400, "batch": 25}
 START: dict[str, Any] = {"lr": 3e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
 
@@ -46,7 +49,11 @@ class Manifold(FM):
     recipe_type = ManifoldRecipe
     recipe: ManifoldRecipe
     recipes = {
-        "paper": {"grey": ManifoldRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "paper": {
+            "grey": ManifoldRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "svhn": ManifoldRecipe(**PAPER_SVHN),
+            "colour": ManifoldRecipe(**PAPER_CIFAR10),
+        },
         "common": common(ManifoldRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
     search = {**FM.search, "manifold_weight": LogUniform(1e-3, 10.0), "manifold_step": Choice((1e-5, 0.01, 0.1, 1.0))}

@@ -13,7 +13,7 @@ The classifier wants a small margin on generated images, the generator a large o
    steps (`warmup`), in which G and D train without it.
 2. There the best of all evaluations on the test set is reported; here whatever the policy of the table says.
 3. There the weights 0.9 and 0.1 of L_G are computed but the unweighted terms are differentiated; here they act.
-4. Networks, batch and optimiser are FM-GAN's perceptrons; the code has a convolutional C and an InfoGAN-like G and D.
+4. Networks, batch and optimiser are FM-GAN's; the code has a convolutional C and an InfoGAN-like G and D.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from bench.variant import Choice, Nets, Noise, Phase, State, Width, setting
 from variants.parts.losses import accuracy, fake_loss, real_loss
-from variants.parts.networks.mlp import generator, noisy_classifier
-from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, GeneratorRecipe, common
+from variants.parts.networks.choice import classifier, generator
+from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, GeneratorRecipe, common
 from variants.parts.two_player import Loss, Unconditional
 
 
@@ -51,7 +51,10 @@ class Margin(Unconditional):
     recipe_type = MarginRecipe
     recipe: MarginRecipe
     recipes = {
-        "paper": {"grey": MarginRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "paper": {
+            "grey": MarginRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "colour": MarginRecipe(**CIFAR10, **DECONVOLUTIONS, discriminator=(96, 192)),
+        },
         "common": common(
             MarginRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128), "discriminator": (256, 128, 64)}, TUNED
         ),
@@ -66,16 +69,16 @@ class Margin(Unconditional):
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
-        noise = {"input_noise": r.input_noise, "hidden_noise": r.hidden_noise}
         return {
-            "classifier": lambda: noisy_classifier(task, r.classifier, task.classes, **noise),
-            "discriminator": lambda: noisy_classifier(task, r.discriminator, 1, **noise),
-            "generator": lambda: generator(task, r.generator),
+            "classifier": lambda: classifier(task, r, task.classes),
+            "discriminator": lambda: classifier(task, r.model_copy(update={"classifier": r.discriminator}), 1),
+            "generator": lambda: generator(task, r),
         }
 
     def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
         nets.classifier.calibrate(batch["images"], noise)
         nets.discriminator.calibrate(batch["images"], noise)
+        self.initialise_generator(nets, noise)
 
     def phases(self) -> tuple[Phase, ...]:
         r = self.recipe

@@ -19,7 +19,15 @@ from torch import Tensor
 from bench.variant import Choice, Nets, Noise, State
 from variants.parts.heads import k_logits_score
 from variants.parts.losses import accuracy, fake_loss, real_loss
-from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common
+from variants.parts.recipes import (
+    CIFAR10,
+    CLASSIFIER_FIXED,
+    COMMON_SEARCH,
+    DECONVOLUTIONS,
+    SVHN,
+    TwoPlayerRecipe,
+    common,
+)
 from variants.parts.two_player import Loss, TwoPlayer
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
@@ -57,7 +65,11 @@ class OptionII(TwoPlayer):
     name = "option2"
     version = 2
     recipes = {
-        "paper": {"grey": TwoPlayerRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "paper": {
+            "grey": TwoPlayerRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "svhn": TwoPlayerRecipe(**SVHN, **DECONVOLUTIONS),
+            "colour": TwoPlayerRecipe(**CIFAR10, **DECONVOLUTIONS),
+        },
         "common": common(TwoPlayerRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
     search = {**COMMON_SEARCH, "unsupervised_weight": Choice((0.3, 1.0, 3.0))}

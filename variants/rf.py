@@ -8,8 +8,8 @@ The published code of this head (raghav64/SemiSuper_GAN) takes the label term's 
 included (`joint`), which makes two different statements about fakes with one neuron; without `joint` the softmax is
 over the classes alone. Deviations:
 
-1. `paper` for 28 x 28 images takes FM-GAN's networks, optimiser and schedule, as `option1` and `option2` do: what
-   differs is the head and the generator's loss.
+1. `paper` takes FM-GAN's networks, optimiser and schedule, as `option1` and `option2` do: what differs is the head and
+   the generator's loss.
 2. The factors 1/2 of FM-GAN's code weigh the unsupervised terms, so that `w` means the same in all two-player variants.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bench.variant import Choice, Nets, Noise, State, setting
 from variants.parts.losses import accuracy, fake_loss, feature_matching, real_loss
-from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common
+from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, TwoPlayerRecipe, common
 from variants.parts.two_player import Loss, TwoPlayer
 
 
@@ -42,7 +42,10 @@ class RF(TwoPlayer):
     recipe_type = RFRecipe
     recipe: RFRecipe
     recipes = {
-        "paper": {"grey": RFRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "paper": {
+            "grey": RFRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "colour": RFRecipe(**CIFAR10, **DECONVOLUTIONS),
+        },
         "common": common(RFRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
     search = {

@@ -16,8 +16,16 @@ from torch import Tensor, nn
 
 from bench.variant import Draw, Nets, Noise, Phase, Player, State, Variant
 from variants.parts.losses import accuracy
-from variants.parts.networks.mlp import noisy_classifier
-from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, ClassifierRecipe, common, linear_decay
+from variants.parts.networks.choice import classifier
+from variants.parts.recipes import (
+    CIFAR10,
+    CLASSIFIER_FIXED,
+    COMMON_SEARCH,
+    SVHN,
+    ClassifierRecipe,
+    common,
+    linear_decay,
+)
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
 # (results/reference/tuning); other grey and colour images take MNIST's,
@@ -52,18 +60,17 @@ class Supervised(Variant):
     recipe_type = ClassifierRecipe
     recipe: ClassifierRecipe
     recipes = {
-        "paper": {"grey": ClassifierRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "paper": {
+            "grey": ClassifierRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "svhn": ClassifierRecipe(**SVHN),
+            "colour": ClassifierRecipe(**CIFAR10),
+        },
         "common": common(ClassifierRecipe, CLASSIFIER_FIXED, TUNED),
     }
     search = COMMON_SEARCH
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
-        r = self.recipe
-        return {
-            "classifier": lambda: noisy_classifier(
-                self.task, r.classifier, self.task.classes, input_noise=r.input_noise, hidden_noise=r.hidden_noise
-            )
-        }
+        return {"classifier": lambda: classifier(self.task, self.recipe, self.task.classes)}
 
     def draws(self) -> Mapping[str, Draw]:
         return {"labelled": Draw(self.recipe.batch, "labelled", "tiled")}

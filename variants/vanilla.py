@@ -5,8 +5,8 @@ First phase, without any label:    L_D = -1/2 mean_unl log D(x) - 1/2 mean_gen l
 Second phase, D and G left alone:  L_H = mean_lab CE(h(f(x)), y),    f: D's last hidden layer, with its noise
 
 What a GAN has learnt before it sees a label: the background system of the semi-supervised methods, which train both
-together. There is no paper of this pair; the recipe `paper` takes FM-GAN's networks, optimiser and number of epochs on
-MNIST, of which the head `h`, a single layer, gets the last tenth.
+together. There is no paper of this pair; the recipe `paper` takes FM-GAN's networks, optimiser and number of epochs, of
+which the head `h`, a single layer, gets the last tenth.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.variant import Choice, Nets, Noise, Phase, State, setting
-from variants.parts.layers import GaussianNoise, Stack, WeightNormLinear
 from variants.parts.losses import accuracy, fake_loss, real_loss
-from variants.parts.networks.mlp import generator, noisy_classifier
-from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, GeneratorRecipe, common
+from variants.parts.networks.choice import classifier, generator
+from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, GeneratorRecipe, common
 from variants.parts.two_player import Loss, Unconditional
 
 
@@ -39,24 +38,25 @@ class Vanilla(Unconditional):
     recipe_type = VanillaRecipe
     recipe: VanillaRecipe
     recipes = {
-        "paper": {"grey": VanillaRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema")},
+        "paper": {
+            "grey": VanillaRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "colour": VanillaRecipe(**CIFAR10, **DECONVOLUTIONS),
+        },
         "common": common(VanillaRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
     search = {**COMMON_SEARCH, "head_from": Choice((0.3, 0.5, 0.7, 0.9))}
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
-        noise = {"input_noise": r.input_noise, "hidden_noise": r.hidden_noise}
         return {
-            "discriminator": lambda: noisy_classifier(task, r.classifier, 1, **noise),
-            "generator": lambda: generator(task, r.generator),
-            "head": lambda: Stack(
-                GaussianNoise(r.hidden_noise), WeightNormLinear(r.classifier[-1], task.classes, train_scale=True)
-            ),
+            "discriminator": lambda: classifier(task, r, 1),
+            "generator": lambda: generator(task, r),
+            "head": lambda: classifier(task, r, task.classes).head,
         }
 
     def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
         nets.discriminator.calibrate(batch["images"], noise)
+        self.initialise_generator(nets, noise)
 
     def phases(self) -> tuple[Phase, ...]:
         r = self.recipe

@@ -34,7 +34,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 MakeExecutor = Callable[[Networks], VmapExecutor | LoopExecutor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A variant with one recipe on one dataset."""
 

@@ -9,20 +9,20 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from bench.conformance.cases import Case, cases, whole_cases
+from bench.conformance.cases import SHAPES, Case, cases, synthetic, whole_cases
 from bench.conformance.problem import ConformanceError, describe
 from bench.conformance.snapshot import differing, snapshot
 from bench.grid import PROTOCOLS
 from bench.training.executor import LoopExecutor
 from bench.training.schedule import Schedule
-from bench.variant import Choice, Recipe, Variant
+from bench.variant import SMOKE_BATCH, Choice, Recipe, Variant
 
 STEPS = 3  # a variant of three phases sees all of them
 TRIES = (2, 8)  # other values of a field, per recipe: in a first round, and before it is called dead
@@ -71,13 +71,14 @@ def _searchable(kind: type[Variant], field: str, values: tuple[Any, ...]) -> Non
 
 
 def alive(kind: type[Variant]) -> None:
-    """For every field some other value changes what a run comes to, with at least one of the recipes."""
-    small = [replace(case, recipe=case.recipe.smoke().model_copy(update={"test_images": 8})) for case in cases(kind)]
-    before = lru_cache(lambda index: effect(small[index]))
+    """For every field some other value changes what a run comes to, with at least one of the recipes that use it."""
+    small = [_small(case, SMOKE_BATCH) for case in cases(kind)] + [_small(case, 2) for case in _further_cases(kind)]
+    before = cache(effect)
     dead = []
     for field in kind.recipe_type.model_fields:
-        for tries, index in itertools.product(TRIES, range(len(small))):
-            if (verdict := _dead(small[index], field, before(index), tries)) is None:
+        able = [case for case in small if not case.recipe.without_effect(field)] or [_made_able(small[0], field)]
+        for tries, case in itertools.product(TRIES, able):
+            if (verdict := _dead(case, field, before(case), tries)) is None:
                 break
         else:
             dead.append(f"{field!r} {verdict}")
@@ -85,13 +86,28 @@ def alive(kind: type[Variant]) -> None:
         raise ConformanceError(f"recipe field {'; '.join(dead)}")
 
 
+def _small(case: Case, batch: int) -> Case:
+    return replace(case, recipe=case.recipe.smoke(batch).model_copy(update={"test_images": 8}))
+
+
+def _further_cases(kind: type[Variant]) -> list[Case]:
+    """The other recipes of the paper: fields of their networks do nothing with the usual ones."""
+    usual = {case.recipe for case in whole_cases(kind)}
+    paper = [(data, recipe) for data, recipe in kind.recipes.get("paper", {}).items() if recipe not in usual]
+    return [Case(kind, "paper", recipe, synthetic(data, 10), tiny=True) for data, recipe in paper if data in SHAPES]
+
+
+def _made_able(case: Case, field: str) -> Case:
+    """The case with what leaves the field without effect changed."""
+    cause = case.recipe.without_effect(field)
+    assert cause is not None
+    return _with(case, **{cause[0]: next(others(case.recipe, cause[0]))})
+
+
 def _dead(case: Case, field: str, before: dict[str, Tensor], tries: int) -> str | None:
     """None as soon as another value of the field has an effect; else what was wrong."""
     if field == "epochs":
         case = _with(case, steps=None, epochs=1)
-        before = effect(case)
-    if cause := case.recipe.unused(field):
-        case = _with(case, **{cause[0]: next(others(case.recipe, cause[0]))})
         before = effect(case)
     if field == "evaluate_with" and not any(name.startswith("averaged") for name in before):
         return None  # nothing is averaged, so there is nothing to choose

@@ -125,7 +125,7 @@ def _check_recipe(variant: Variant, fields: Mapping[str, Any]) -> None:
             f"Use --steps, or set {variant.name}.steps=null as well."
         )
     for name in fields:
-        if cause := recipe.unused(name):
+        if cause := recipe.without_effect(name):
             raise UsageError(
                 f"{variant.name}.{name} has no effect while {variant.name}.{cause[0]} is {cause[1]}. "
                 f"Leave it out, or set {variant.name}.{cause[0]} as well."

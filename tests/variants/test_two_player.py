@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from bench.variant import Adam, Ema, Examples, Task, Variant
-from variants.fm import FM
+from variants.fm import FM, FMRecipe
 from variants.option1 import OptionI
 from variants.option2 import OptionII
-from variants.parts.recipes import ClassifierRecipe, TwoPlayerRecipe, exponential_decay, linear_decay
+from variants.parts.recipes import ClassifierRecipe, exponential_decay, linear_decay
 from variants.supervised import Supervised
 
 BATCH, PROGRESS = 4, torch.zeros(())
@@ -25,8 +25,8 @@ L_LAB, L_UNL, L_GEN = (RNG.normal(size=(BATCH, 4), scale=2) for _ in range(3))
 LABELS = np.array([2, 0, 1, 1])
 
 
-def recipe(**fields: Any) -> TwoPlayerRecipe:
-    return TwoPlayerRecipe(**{"steps": 1, "batch": BATCH, "classifier": (6, 5), "generator": (5, 4)} | fields)
+def recipe(**fields: Any) -> FMRecipe:
+    return FMRecipe(**{"steps": 1, "batch": BATCH, "classifier": (6, 5), "generator": (5, 4)} | fields)
 
 
 def softmax(x: np.ndarray) -> np.ndarray:

@@ -72,6 +72,15 @@ class Dropout(Layer):
         return x * noise.keep_mask(tuple(x.shape), self.rate)
 
 
+class ChannelDropout(Dropout):
+    """Inverted dropout of whole channels `[batch, channels, height, width]` in training."""
+
+    def forward(self, x: Tensor, noise: Noise | None, update: bool = False) -> Tensor:
+        if noise is None or self.rate == 0:
+            return x
+        return x * noise.keep_mask((*x.shape[:2], 1, 1), self.rate)
+
+
 class Linear(nn.Module):
     """x W^T + b. One output is written as product and sum: a matrix product of that shape changes bits when stacked."""
 
@@ -92,12 +101,35 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return (x * weight).sum(-1, keepdim=True) if weight.shape[0] == 1 else F.linear(x, weight)
 
 
-class WeightNormLinear(nn.Module):
-    """y_j = g_j (x . v_j) / sqrt(|v_j|^2 + 1e-6) + b_j (arXiv:1602.07868).
+class WeightNorm(nn.Module):
+    """What weight-normalised layers share: y_j = g_j (x . v_j) / sqrt(|v_j|^2 + 1e-6) + b_j (arXiv:1602.07868).
 
     g is a parameter where `train_scale`, else a buffer that stays as initialised. `calibrate` sets g and b from data:
-    outputs then have mean 0 and standard deviation `target_std` on that batch.
+    outputs then have mean 0 and standard deviation `target_std` on that batch (and over all pixels).
     """
+
+    def __init__(self, shape: tuple[int, ...], outputs: int, train_scale: bool, std: float | None, target_std: float):
+        """Directions of `shape` are N(0, std^2), or Glorot-uniform where `std` is None; g starts at 1, b at 0."""
+        super().__init__()
+        self.direction = nn.Parameter(torch.empty(shape))
+        nn.init.xavier_uniform_(self.direction) if std is None else nn.init.normal_(self.direction, std=std)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        if train_scale:
+            self.scale: Tensor = nn.Parameter(torch.ones(outputs))
+        else:
+            self.register_buffer("scale", torch.ones(outputs))
+        self.target_std = target_std
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        y = self(x).movedim(1, -1).flatten(0, -2) - self.bias  # [batch (and pixels), outputs]
+        gain = self.target_std / y.std(0, unbiased=False).clamp(min=1e-6)
+        self.scale.mul_(gain)
+        self.bias.copy_(-y.mean(0) * gain)
+
+
+class WeightNormLinear(WeightNorm):
+    """A weight-normalised layer of `[batch, inputs]`; its scales multiply the outputs."""
 
     def __init__(
         self,
@@ -108,27 +140,45 @@ class WeightNormLinear(nn.Module):
         std: float | None = 0.1,
         target_std: float = 1.0,
     ) -> None:
-        """Directions are N(0, std^2), or Glorot-uniform where `std` is None; g starts at 1, b at 0."""
-        super().__init__()
-        self.direction = nn.Parameter(torch.empty(outputs, inputs))
-        nn.init.xavier_uniform_(self.direction) if std is None else nn.init.normal_(self.direction, std=std)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        if train_scale:
-            self.scale: Tensor = nn.Parameter(torch.ones(outputs))
-        else:
-            self.register_buffer("scale", torch.ones(outputs))
-        self.target_std = target_std
+        super().__init__((outputs, inputs), outputs, train_scale, std, target_std)
 
     def forward(self, x: Tensor) -> Tensor:
         norm = (self.direction.square().sum(-1) + 1e-6).sqrt()
         return product(x, self.direction) * (self.scale / norm) + self.bias
 
-    @torch.no_grad()
-    def calibrate(self, x: Tensor) -> None:
-        y = self(x) - self.bias
-        gain = self.target_std / y.std(0, unbiased=False).clamp(min=1e-6)
-        self.scale.mul_(gain)
-        self.bias.copy_(-y.mean(0) * gain)
+
+class WeightNormConv(WeightNorm):
+    """A weight-normalised convolution of `[batch, inputs, height, width]`; its scales multiply the kernels."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        std: float = 0.05,
+    ) -> None:
+        super().__init__((outputs, inputs, kernel, kernel), outputs, False, std, 1.0)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = (self.direction.square().sum((1, 2, 3)) + 1e-6).sqrt()
+        weight = self.direction * (self.scale / norm).view(-1, 1, 1, 1)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class WeightNormDeconv(WeightNorm):
+    """A weight-normalised transposed convolution 5 x 5 that doubles the size; its scales are trained."""
+
+    def __init__(self, inputs: int, outputs: int, *, std: float = 0.05, target_std: float = 0.1) -> None:
+        super().__init__((inputs, outputs, 5, 5), outputs, True, std, target_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = (self.direction.square().sum((0, 2, 3)) + 1e-6).sqrt()
+        weight = self.direction * (self.scale / norm).view(1, -1, 1, 1)
+        return F.conv_transpose2d(x, weight, self.bias, stride=2, padding=2, output_padding=1)
 
 
 class BatchNorm(Layer):
@@ -186,7 +236,7 @@ class BatchNorm(Layer):
 def calibrate(stack: Stack, x: Tensor, noise: Noise) -> Tensor:
     """Data-dependent initialisation: sets each weight-normalised layer in turn from what reaches it (noise on)."""
     for layer in stack.layers:
-        if isinstance(layer, WeightNormLinear):
+        if isinstance(layer, WeightNorm):
             layer.calibrate(x)
         x = layer(x, noise, False) if isinstance(layer, Layer) else layer(x)
     return x

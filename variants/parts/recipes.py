@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
 
 from bench.variant import Adam, Choice, Ema, LogUniform, Pool, Recipe, Width, setting
 
@@ -14,6 +16,19 @@ COMMON: Mapping[str, Mapping[str, Any]] = {
     "grey": {"steps": 3000, "classifier": (500, 250, 125)},
     "colour": {"steps": 3000, "classifier": (500, 250, 125)},
 }
+# Salimans et al.'s networks and schedules for colour images (arXiv:1606.03498 and the head of its code).
+SVHN: Mapping[str, Any] = {
+    "epochs": 900,
+    "lr": 3e-4,
+    "decay_from": 2 / 3,
+    "evaluations": 60,
+    "evaluate_with": "ema",
+    "network": "conv",
+    "classifier": (64, 128),
+    "input_noise": 0.0,
+}
+CIFAR10: Mapping[str, Any] = {**SVHN, "epochs": 1200, "classifier": (96, 192)}
+DECONVOLUTIONS: Mapping[str, Any] = {"generator": (512, 256, 128)}
 COMMON_FIXED: Mapping[str, Any] = {"evaluate_with": "ema"}
 CLASSIFIER_FIXED: Mapping[str, Any] = {"batch": 50, "eps_inside": False, "ema_zero_start": False}
 COMMON_SEARCH: Mapping[str, Choice | LogUniform] = {
@@ -36,14 +51,29 @@ def common(kind: type[Recipe], fixed: Mapping[str, Any], tuned: Mapping[str, Map
     }
 
 
+PERCEPTRON: dict[str, Any] = {"unused_if": ("network", "conv")}
+CONVOLUTIONS: dict[str, Any] = {"unused_if": ("network", "mlp")}
+
+
 class ClassifierRecipe(Recipe):
-    """A weight-normalised classifier with Gaussian noise, trained with Adam and evaluated with averaged weights."""
+    """A weight-normalised classifier with noise, trained with Adam and evaluated with averaged weights."""
 
     batch: int = setting(100, "labelled, unlabelled and generated images per step, each", ge=1, batch=True)
     initial_batch: int = setting(500, "images for the data-dependent initialisation", ge=2, batch=True)
-    classifier: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of the classifier", min_length=1)
+    network: Literal["mlp", "conv"] = setting(
+        "mlp", "perceptrons, or networks for 32 x 32 colour images", neutral="mlp"
+    )
+    classifier: tuple[Width, ...] = setting(
+        (1000, 500, 250, 250, 250), "hidden widths of the classifier; channels of its two blocks of convolutions",
+        min_length=1,
+    )  # fmt: skip
     input_noise: float = setting(0.3, "standard deviation of the noise on the pixels", ge=0, le=10)
-    hidden_noise: float = setting(0.5, "standard deviation of the noise before every further layer", ge=0, le=10)
+    hidden_noise: float = setting(0.5, "standard deviation of noise before further layers", ge=0, le=10, **PERCEPTRON)
+    input_dropout: float = setting(0.2, "dropout of the pixels", ge=0, lt=1, neutral=0.2, **CONVOLUTIONS)
+    hidden_dropout: float = setting(0.5, "dropout after each block", ge=0, lt=1, neutral=0.5, **CONVOLUTIONS)
+    channel_dropout: Literal["none", "input", "all"] = setting(
+        "none", "which dropouts drop whole channels", neutral="none", **CONVOLUTIONS
+    )
     beta1: float = setting(0.5, "Adam's decay of the first moment", ge=0, lt=1)
     eps_inside: bool = setting(True, "Adam's epsilon under the square root, as in the authors' code")
     ema_decay: float = setting(0.9999, "decay of the averaged weights", gt=0, lt=1)
@@ -52,6 +82,12 @@ class ClassifierRecipe(Recipe):
 
     def adam(self) -> Adam:
         return Adam(betas=(self.beta1, 0.999), eps_inside=self.eps_inside)
+
+    @model_validator(mode="after")
+    def _two_blocks(self) -> Self:
+        if self.network == "conv" and len(self.classifier) != 2:
+            raise ValueError(f"convolutions have two blocks: give two widths, not {len(self.classifier)}")
+        return self
 
     def ema(self) -> Ema:
         return Ema(self.ema_decay, start="zero" if self.ema_zero_start else "weights")

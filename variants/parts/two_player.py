@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from bench.variant import Draw, Nets, Noise, Phase, Player, State, Variant
-from variants.parts.networks.mlp import LATENT, generator, noisy_classifier
+from variants.parts.layers import calibrate
+from variants.parts.networks.choice import classifier, generator
+from variants.parts.networks.mlp import LATENT
 from variants.parts.recipes import GeneratorRecipe, TwoPlayerRecipe, linear_decay
 
 Loss = tuple[Tensor, dict[str, Tensor]]
@@ -37,6 +39,11 @@ class Unconditional(Variant):
         common = {"lr": r.lr, "optimiser": r.adam(), "schedule": linear_decay(r.decay_from), "networks": (name,)}
         return Player(name=name, loss=loss, **{**common, **own})
 
+    def initialise_generator(self, nets: Nets, noise: Noise) -> None:
+        """Data-dependent, as that of the classifier; perceptrons have none."""
+        if self.recipe.network == "conv":
+            calibrate(nets.generator, noise.uniform(self.recipe.initial_batch, self.latent), noise)
+
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
         return nets.generator(noise.uniform(len(labels), self.latent), noise)
 
@@ -55,10 +62,8 @@ class TwoPlayer(Unconditional):
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, outputs = self.recipe, self.task.classes + self.fake_class
         return {
-            "discriminator": lambda: noisy_classifier(
-                self.task, r.classifier, outputs, input_noise=r.input_noise, hidden_noise=r.hidden_noise
-            ),
-            "generator": lambda: generator(self.task, r.generator),
+            "discriminator": lambda: classifier(self.task, r, outputs),
+            "generator": lambda: generator(self.task, r),
         }
 
     def draws(self) -> Mapping[str, Draw]:
@@ -74,6 +79,7 @@ class TwoPlayer(Unconditional):
 
     def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
         nets.discriminator.calibrate(batch["images"], noise)
+        self.initialise_generator(nets, noise)
 
     def classify(self, nets: Nets, images: Tensor) -> Tensor:
         return nets.discriminator(images)[:, : self.task.classes]

@@ -11,26 +11,15 @@ from torch import Tensor, nn
 from bench.variant import Noise, Task
 from variants.parts.layers import BatchNorm, Dropout, Layer, Linear, Stack, WeightNormLinear
 from variants.parts.losses import quick_softplus
+from variants.parts.networks.conv import Enlarge, GlobalAveragePool
 from variants.parts.networks.mlp import LATENT, Classifier, ToImage
 
 SIDE = 28  # pixels; the network's pooling leaves nothing of smaller images
 
 
-class Enlarge(nn.Module):
-    """Images below 28 x 28 by nearest neighbour to 28 x 28; others as they are."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x if min(x.shape[2:]) >= SIDE else F.interpolate(x, size=(SIDE, SIDE))
-
-
-class GlobalAveragePool(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3))
-
-
 def conv_classifier(task: Task) -> Classifier:
     """Five convolutions with batch norm, ReLU and dropout, global average pooling, one linear layer; no input noise."""
-    blocks: list[nn.Module] = [Enlarge()]
+    blocks: list[nn.Module] = [Enlarge(SIDE)]
     plan = [(32, 5, 0, True), (64, 3, 1, False), (64, 3, 0, True), (128, 3, 1, False), (128, 3, 1, False)]
     channels = task.image_shape[0]
     for width, kernel, padding, pool in plan:

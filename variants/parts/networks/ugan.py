@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from bench.variant import Noise, Task
 from variants.parts.layers import BatchNorm, Dropout, GaussianNoise, Layer, Linear, Stack, WeightNormLinear
+from variants.parts.networks.conv import Enlarge, GlobalAveragePool
 from variants.parts.networks.mlp import Classifier
-from variants.parts.networks.triple import Enlarge, GlobalAveragePool
+from variants.parts.networks.triple import SIDE
 
 SLOPE, IMAGE_NOISE, PAIR_NOISE = 0.2, 0.3, 0.2
 
 
 def conv_classifier(task: Task) -> Classifier:
     """Convolutions 3 x 3 that keep the size, leaky ReLU before batch norm; the logits are batch-normalised, too."""
-    blocks: list[nn.Module] = [Enlarge(), GaussianNoise(IMAGE_NOISE)]
+    blocks: list[nn.Module] = [Enlarge(SIDE), GaussianNoise(IMAGE_NOISE)]
     channels = task.image_shape[0]
     for width, pool in [(32, True), (64, False), (64, True), (128, False), (128, False)]:
         convolution = nn.Conv2d(channels, width, 3, padding=1)

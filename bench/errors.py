@@ -24,6 +24,7 @@ def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> Us
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """The text of a user's value, cut so that an absurdly long one cannot flood the message."""
+    """The text of a user's value, its middle cut out so that an absurdly long one cannot flood the message."""
     text = str(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    tail = limit // 2
+    return text if len(text) <= limit else f"{text[: limit - 3 - tail]}...{text[-tail:]}"

@@ -110,14 +110,14 @@ def test_a_suite_is_a_grid_that_options_override(bench_cli: Cli, tmp_path: Path)
 
 
 def test_a_failed_run_is_shown_and_counts(bench_cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "bad.py").write_text(
+    (tmp_path / "unlucky.py").write_text(
         "from bench.registry import get\n"
-        "class Bad(get('supervised')):\n"
-        "    name = 'bad'\n"
+        "class Unlucky(get('supervised')):\n"
+        "    name = 'unlucky'\n"
         "    def loss(self, *args):\n"
         "        raise ValueError('no luck today')\n"
     )
-    code, out, _ = bench_cli("run", "--plugin", "bad.py", "--variants", "bad,supervised", *GRID[2:8])
+    code, out, _ = bench_cli("run", "--plugin", "unlucky.py", "--variants", "unlucky,supervised", *GRID[2:8])
     assert code == 1
     assert "failed (4 runs" in out
     assert "ValueError: no luck today" in out

@@ -59,8 +59,8 @@ def test_a_traced_training_has_the_bits_of_an_untraced_one(name: str, make_train
     assert traced.curves.logs == plain.curves.logs
     assert traced.curves.errors == plain.curves.errors
     repeated = list(traced.executor.stacked.values())
-    assert repeated
-    assert all(entry.current is not entry.function for entry in repeated)
+    assert any(entry.calls > 2 for entry in repeated)
+    assert all((entry.current is not entry.function) == (entry.calls > 2) for entry in repeated)  # a phase may be short
     assert all(entry.current is entry.function for entry in plain.executor.stacked.values())
 
 

@@ -42,7 +42,7 @@ def _points() -> list[EntryPoint]:
 def _load(point: EntryPoint) -> object:
     try:
         return point.load()
-    except Exception as error:  # a plug-in may fail in any way; the user needs to know which and why
+    except (Exception, SystemExit) as error:  # a plug-in may fail in any way; the user needs to know which and why
         raise UsageError(f"variant {point.name!r} ({point.value}) cannot be imported: {shorten(error, 300)}") from error
 
 
@@ -61,7 +61,7 @@ def load_file(path: Path) -> list[type[Variant]]:
     sys.modules[spec.name] = module  # where pydantic looks up the names in a recipe's annotations
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the author's file raises is theirs to see
+    except (Exception, SystemExit) as error:  # whatever the author's file raises is theirs to see
         del sys.modules[spec.name]
         raise UsageError(f"plug-in {path} cannot be loaded: {type(error).__name__}: {shorten(error, 300)}") from error
     found = [
@@ -90,8 +90,12 @@ def resolve(text: str) -> list[type[Variant]]:
     module, _, attribute = text.partition(":")
     try:
         return [_checked(getattr(importlib.import_module(module), attribute), text)]
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"{shorten(text)!r} cannot be imported: {shorten(error, 300)}") from error
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # a module may fail in any way
+        raise UsageError(
+            f"{shorten(text)!r} cannot be imported: {type(error).__name__}: {shorten(error, 300)}"
+        ) from error
 
 
 def _checked(value: object, source: str) -> type[Variant]:

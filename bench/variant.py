@@ -37,6 +37,7 @@ from bench.errors import UsageError
 
 # --- recipes ---------------------------------------------------------------------------------------------------------
 
+MOST_STEPS = 10**9
 SMOKE_STEPS, SMOKE_BATCH, SMOKE_TEST_IMAGES = 20, 8, 256
 _REQUIRED = object()
 
@@ -74,8 +75,12 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    steps: int | None = setting(None, "optimisation steps, all phases together; unset: from `epochs`", ge=1)
-    epochs: int | None = setting(None, "passes over the unlabelled pool, where `steps` is unset", ge=1, neutral=None)
+    steps: int | None = setting(
+        None, "optimisation steps, all phases together; unset: from `epochs`", ge=1, le=MOST_STEPS
+    )
+    epochs: int | None = setting(
+        None, "passes over the unlabelled pool, where `steps` is unset", ge=1, le=10**6, neutral=None
+    )
     lr: float = setting(1e-3, "step size of every player", gt=0, le=1)
     evaluations: int = setting(40, "evaluations, spread evenly over the schedule", ge=1, le=10_000)
     evaluate_with: Literal["raw", "ema"] = setting("raw", "which weights give the accuracy of the tables")
@@ -373,8 +378,9 @@ class Variant:
         table = cls.recipes.get(protocol, {})
         if found := table.get(dataset) or table.get(shape_class):
             return found
+        large = " Reduce the images to 32 x 32 with --image-size 32." if shape_class == "large" else ""
         has = "; ".join(f"{p}: {', '.join(t)}" for p, t in cls.recipes.items())
         raise UsageError(
             f"variant {cls.name!r} has no {protocol!r} recipe for dataset {dataset!r} ({shape_class} images). "
-            f"It has {has}."
+            f"It has {has}.{large}"
         )

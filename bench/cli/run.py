@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,7 +68,7 @@ def run(
     from bench import registry
     from bench.execution import DataSource, group
     from bench.execution.worker import Job
-    from bench.grid import Options, plan, suites
+    from bench.grid import Options, check, plan, suites
     from bench.grid.plan import index_file_of
     from bench.store import Store
 
@@ -78,15 +79,18 @@ def run(
         "protocol": protocol, "set": set_ or None, "steps": steps, "scale": scale, "validation": validation,
         "unlabelled": unlabelled,
     }  # fmt: skip
-    chosen = {**(suites.load(suite) if suite else {}), **{k: v for k, v in typed.items() if v is not None}}
+    chosen = {**(suites.load(suite) if suite is not None else {}), **{k: v for k, v in typed.items() if v is not None}}
     _one_schedule(chosen, typed)
     source = DataSource(chosen.pop("dataset", "digits"), data or default_data(), image_size)
     place, processes, size = _device(device), count(jobs, "--jobs"), _cohort_size(cohort)
     options = Options(settings=chosen.pop("set", []), recipe=recipe, **chosen)
+    check(options)
+    store = Store(results)
+    if not dry_run:
+        store.writable()
     loaded = source.load()
     runs = plan(options, loaded)
     source = DataSource(source.name, source.root, image_size, index_file_of(options))
-    store = Store(results)
     missing = [r for r in runs if not store.has(r)]
     processes = 1 if place.type == "cuda" and jobs is None else processes
     cohorts = group(missing, loaded, place, processes, size)
@@ -95,9 +99,12 @@ def run(
 
         out.print(describe_grid(runs, cohorts, loaded, place, processes, source), markup=False)
         return 0
-    store.writable()
     job = Job(results, source, str(place), tuple(plugin or []), save_weights, save_logits)
     _train(store, cohorts, job, processes, f"{len(runs)} runs, {len(runs) - len(missing)} of them already stored")
+    if (save_weights or save_logits) and len(missing) < len(runs):
+        out.print(
+            "\n--save-weights and --save-logits act on runs that are trained now, not on stored ones.", markup=False
+        )
     return _conclude(store, runs, results)
 
 
@@ -134,6 +141,7 @@ def _train(store: Any, cohorts: Any, job: Any, processes: int, what: str) -> Non
     out.print(f"{what}; {len(cohorts)} cohorts to train with {processes} worker processes", markup=False)
     if not cohorts:
         return
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with Display(store, cohorts, out):
             launch(cohorts, job, processes)
@@ -147,6 +155,11 @@ def _train(store: Any, cohorts: Any, job: Any, processes: int, what: str) -> Non
         ) from error
 
 
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends a grid as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def _conclude(store: Any, runs: Any, results: Path) -> int:
     """The table of the grid, what went wrong, where things are and how to go on."""
     from bench.analysis.cells import cells
@@ -154,7 +167,7 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     from bench.grid.stale import recipe_identity
     from bench.reporting.tables import render, supervised_hint
 
-    records = [store.get(run.id) for run in runs if store.path(run).exists()]
+    records = [store.get(run.id) for run in runs if store.holds(run)]
     if elsewhere := len(runs) - len(records):
         out.print(f"\n{elsewhere} runs are in training by another process and are left to it.", markup=False)
     if not records:

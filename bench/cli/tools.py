@@ -40,6 +40,8 @@ def speed(
     """Measure training speed on this machine against a hand-written loop and the rate of matrix products."""
     from bench.speed import report
 
+    if output is not None and (output.is_dir() or not output.resolve().parent.is_dir()):
+        raise UsageError(f"--output {shorten(output)!r}: name a file in an existing folder.")
     text = report(quick, lambda line: out.print(line, markup=False))
     if output is not None:
         try:

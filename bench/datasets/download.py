@@ -50,7 +50,7 @@ def obtain(download: Download, data_root: Path, announce: Callable[[str], None])
                 os.replace(Path(scratch, name), data_root / name)
     except Exception as error:  # whatever a broken transfer, archive or folder raises
         raise UsageError(
-            f"{download.dataset}: the download from {download.host} failed ({shorten(error, 200)}). "
+            f"{download.dataset}: the download from {download.host} failed ({shorten(error, 500)}). "
             f"Put these files into the data folder {shorten(data_root, 200)} by hand: {', '.join(download.files)}. "
             "The option --data or the environment variable BENCH_DATA names another data folder."
         ) from error

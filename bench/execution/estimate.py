@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Sequence
 
@@ -33,7 +34,8 @@ def describe_grid(
         for (label, protocol, budget, steps), seeds in cells.items()
     ]
     lines.append(f"{len(cohorts)} cohorts on {device} with {jobs} worker processes:")
-    total, costs = 0.0, dict[tuple[str, int, int, int], tuple[float, str]]()
+    costs = dict[tuple[str, int, int, int], tuple[float, str]]()
+    busy = [0.0] * min(jobs, max(len(cohorts), 1))
     torch.set_num_threads(1)
     for cohort in cohorts:
         first = cohort.runs[0]
@@ -41,10 +43,10 @@ def describe_grid(
         if key not in costs:
             costs[key] = _cost(cohort, dataset, device, source)
         seconds, executor = costs[key]
-        total += seconds
+        waits = heapq.heappop(busy)  # the worker that is free first
+        heapq.heappush(busy, waits + seconds)
         lines.append(f"  {first.label} x {len(cohort.runs)} ({executor}): about {_duration(seconds)}")
-    busy = min(jobs, max(len(cohorts), 1))
-    lines.append(f"Estimate: about {_duration(total / busy)} in all, if {busy} cores are free.")
+    lines.append(f"Estimate: about {_duration(max(busy))} in all, if {len(busy)} cores are free.")
     return "\n".join(lines)
 
 

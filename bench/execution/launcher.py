@@ -32,14 +32,14 @@ def launch(cohorts: Sequence[Cohort], job: Job, jobs: int) -> None:
             suspects, pending = suspects + left, []
     for cohort in suspects:
         if not _all_returned([cohort], job, 1):
-            _record_death(store, cohort)
+            _record_death(store, cohort, job)
 
 
 def _all_returned(cohorts: Sequence[Cohort], job: Job, jobs: int) -> bool:
     """Whether all workers came back; False when one was killed."""
     try:
         # with n_jobs=1 joblib would train in this process, which must survive: so two workers, and one job in flight
-        Parallel(n_jobs=max(2, jobs), backend="loky", batch_size=1, pre_dispatch=jobs)(
+        Parallel(n_jobs=max(2, min(jobs, len(cohorts))), backend="loky", batch_size=1, pre_dispatch=jobs)(
             delayed(work)(cohort, job) for cohort in cohorts
         )
     except TerminatedWorkerError:
@@ -52,10 +52,10 @@ def _last_event(store: Store, cohort: Cohort, offsets: dict[str, int]) -> str | 
     return events[-1]["event"] if events else None
 
 
-def _record_death(store: Store, cohort: Cohort) -> None:
+def _record_death(store: Store, cohort: Cohort, job: Job) -> None:
     missing = [run for run in cohort.runs if not store.has(run)]
     for run in missing:
-        store.write(failure(run, "the worker process was killed, twice (out of memory?)"))
+        store.write(failure(run, job, "the worker process was killed, twice (out of memory?)"))
     append_progress(
         store.progress_path(cohort.name), {"event": "finished", "runs": len(missing), "failed": len(missing)}
     )

@@ -56,15 +56,18 @@ def work(cohort: Cohort, job: Job) -> None:
         try:
             records = _train(runs, job, store, progress)
         except Exception as error:  # a worker's failure is a result: recorded, shown, tried again by the next call
-            records = [failure(run, f"{type(error).__name__}: {error}", traceback.format_exc()) for run in runs]
+            reason = f"{type(error).__name__}: {error}"
+            records = [failure(run, job, reason, traceback.format_exc()) for run in runs]
         for record in records:
             store.write(record)
         failed = sum(record.status != "done" for record in records)
         append_progress(progress, {"event": "finished", "runs": len(runs), "failed": failed})
 
 
-def failure(run: Run, reason: str, trace: str = "") -> Record:
-    return Record(run=run, status="failed", reason=reason[:2000], provenance={**environment(), "traceback": trace})
+def failure(run: Run, job: Job, reason: str, trace: str = "") -> Record:
+    """The record of a run that could not be trained."""
+    provenance = {**environment(), "traceback": trace}
+    return _with_origin(Record(run=run, status="failed", reason=reason[:2000], provenance=provenance), job)
 
 
 def _acquire(store: Store, run: Run, locks: contextlib.ExitStack) -> bool:

@@ -67,6 +67,16 @@ def parse_value(text: Any) -> Any:
         return text
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses aliases, with which a short text can stand for an endless or enormous one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "aliases such as *name are not allowed", mark)
+        return super().compose_node(parent, index)
+
+
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """A YAML mapping; anything that would make Python objects is refused.
 
@@ -74,7 +84,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
         UsageError: no such file, broken YAML, or no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
     except OSError as error:
         raise UsageError(f"{what} {shorten(path)!r} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -9,10 +9,10 @@ from typing import Any
 
 from bench import registry
 from bench.datasets import Dataset, make_split, parse_budgets, selection_name
-from bench.errors import UsageError, unknown
+from bench.errors import UsageError, shorten, unknown
 from bench.grid.options import Settings, override, parse_names, parse_seeds, parse_settings, read_recipe_file
 from bench.grid.run import Run, run_id
-from bench.variant import SMOKE_BATCH, SMOKE_STEPS, SMOKE_TEST_IMAGES, Recipe, Task, Variant
+from bench.variant import MOST_STEPS, SMOKE_BATCH, SMOKE_STEPS, SMOKE_TEST_IMAGES, Recipe, Task, Variant
 
 SMOKE_LIMITS = f"{SMOKE_STEPS} steps, batches of {SMOKE_BATCH}, {SMOKE_TEST_IMAGES} test images and one evaluation"
 PROTOCOLS = ("common", "paper", "smoke")
@@ -41,11 +41,9 @@ def plan(options: Options, dataset: Dataset) -> list[Run]:
     Raises:
         UsageError: anything about the options that cannot be done; nothing has been written then.
     """
-    variants = [registry.get(name) for name in parse_names(options.variants, "--variants")]
+    variants, settings = check(options)
     budgets, seeds = parse_budgets(options.labels, dataset.n_train), parse_seeds(options.seeds)
     selection, index_file = selection_name(options.label_selection)
-    _check_schedule(options)
-    settings = _settings(options, [v.name for v in variants])
     for budget in budgets:  # one real split per budget: every reason to refuse one holds for all seeds
         make_split(
             dataset, seed=seeds[0], budget=budget, selection=selection, validation=options.validation,
@@ -66,10 +64,23 @@ def plan(options: Options, dataset: Dataset) -> list[Run]:
     return runs
 
 
+def check(options: Options) -> tuple[list[type[Variant]], Settings]:
+    """What can be refused without the dataset, which may have to be downloaded first; the variants and their settings.
+
+    Raises:
+        UsageError: an unknown variant, protocol or selection; malformed seeds; a schedule or settings that cannot be.
+    """
+    variants = [registry.get(name) for name in parse_names(options.variants, "--variants")]
+    if options.protocol not in PROTOCOLS:
+        raise unknown("protocol", options.protocol, PROTOCOLS)
+    parse_seeds(options.seeds)
+    selection_name(options.label_selection)
+    _check_schedule(options)
+    return variants, _settings(options, [v.name for v in variants])
+
+
 def base_recipe(variant: type[Variant], protocol: str, dataset: Dataset) -> Recipe:
     """The protocol's own recipe for a dataset, before any field is set."""
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
     shape_class = task_of(dataset, 1, 0, None).shape_class
     return variant.recipe_for(protocol, dataset.name, shape_class)
 
@@ -98,8 +109,8 @@ def _settings(options: Options, variants: list[str]) -> Settings:
 def _check_schedule(options: Options) -> None:
     if options.steps is not None and options.scale is not None:
         raise UsageError("--steps and --scale exclude each other: give the number of steps, or a factor on it.")
-    if options.steps is not None and options.steps < 1:
-        raise UsageError(f"--steps {options.steps}: allowed are 1 and larger numbers.")
+    if options.steps is not None and not 1 <= options.steps <= MOST_STEPS:
+        raise UsageError(f"--steps {shorten(options.steps)}: allowed are numbers from 1 to {MOST_STEPS}.")
     if options.scale is not None and not 0 < options.scale <= 1000:
         raise UsageError(f"--scale {options.scale}: allowed are numbers above 0 (0.1 is a tenth), up to 1000.")
     if options.protocol == "smoke" and (options.steps or 0) > SMOKE_STEPS:

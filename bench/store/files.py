@@ -53,7 +53,7 @@ class Store:
         Raises:
             ConflictError: the run is stored with other content.
         """
-        path = self.path(record.run)
+        path = self._place(record.run)
         if path.exists() and (stored := self._read(path)).status != "failed":
             if differences := _differences(stored.content(), record.content()):
                 raise ConflictError(_conflict(path, stored, differences))
@@ -63,8 +63,19 @@ class Store:
 
     def has(self, run: Run) -> bool:
         """Whether the run needs no further training: it is done or has diverged. A failed run is to be tried again."""
-        path = self.path(run)
+        path = self._place(run)
         return os.path.exists(path) and self._read(path).status != "failed"  # unlike Path.exists it accepts any text
+
+    def holds(self, run: Run) -> bool:
+        """Whether there is a record of the run, a failed one included."""
+        return os.path.exists(self._place(run))
+
+    def _place(self, run: Run) -> Path:
+        """Where the run is stored, or would be. The same data may have been called otherwise before."""
+        path = self.path(run)
+        if os.path.exists(path):
+            return path
+        return next(iter(self.root.glob(f"[!.]*/{path.parent.name}/{path.name}")), path)
 
     def records(self) -> list[Record]:
         """All records, ordered by path.

@@ -329,3 +329,33 @@ def test_bench_data_is_the_default_of_data(bench_cli: Cli, tmp_path: Path, monke
     bad.write_text("not MNIST")
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "elsewhere"))
     assert f"{bad}: wrong checksum" in bench_cli("run", "--dataset", "mnist").err
+
+
+def test_the_same_data_under_another_name_is_not_trained_again(bench_cli: Cli, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    labels = np.arange(60) % 3
+    for name in ("one", "two"):
+        np.savez(tmp_path / f"{name}.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    options = ("--variants", "supervised", "--labels", "6", "--seeds", "1", "--steps", "3")
+    assert bench_cli("run", "--dataset", "npz:one.npz", *options)[0] == 0
+    code, out, _ = bench_cli("run", "--dataset", "npz:two.npz", *options)
+    assert code == 0
+    assert "1 of them already stored" in out
+    assert len(list(tmp_path.rglob("npz-*/supervised/*.json"))) == 1
+
+
+def test_a_failed_run_names_the_command_that_repeats_it(bench_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "unlucky.py").write_text(
+        "from bench.registry import get\n"
+        "class Unlucky(get('supervised')):\n"
+        "    name = 'unlucky'\n"
+        "    def loss(self, *args):\n"
+        "        raise ValueError('no luck today')\n"
+    )
+    bench_cli(
+        "run", "--plugin", "unlucky.py", "--variants", "unlucky", "--labels", "20", "--seeds", "1", "--steps", "2"
+    )
+    (stored,) = (tmp_path / "results").rglob("unlucky/*.json")
+    _, out, _ = bench_cli("show", stored.stem)
+    assert "--plugin unlucky.py" in out

@@ -16,8 +16,9 @@ class UsageError(Exception):
 def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> UsageError:
     """The error for a name that does not exist: names it, its nearest match and what is allowed."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    meant = f" Did you mean {near[0]!r}?" if near else ""
+    by_lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.5)
+    meant = f" Did you mean {by_lower[near[0]]!r}?" if near else ""
     return UsageError(
         f"unknown {kind} {shorten(value)!r}.{meant} Allowed: {', '.join(names)}.{' ' + hint if hint else ''}"
     )

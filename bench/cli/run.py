@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli.app import DEFAULT_RESULTS, FAILURE, INTERRUPTED, app, count, default_data, option, out
-from bench.errors import UsageError, shorten
+from bench.errors import UsageError, shorten, unknown
 
 
 @app.command(epilog="Example:  bench run --variants supervised,fm,triple --labels 20,50,100 --seeds 10")
@@ -120,7 +120,7 @@ def _device(name: str) -> Any:
     import torch
 
     if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device {shorten(name)!r}: allowed are auto, cpu and cuda.")
+        raise unknown("device in --device", name, ["auto", "cpu", "cuda"])
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: this machine has no CUDA device that torch can use. Use --device cpu or auto.")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

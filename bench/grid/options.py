@@ -131,4 +131,5 @@ def _complaint(error: ValidationError | TypeError, variant: str, kind: type[Reci
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else next(iter(fields))
     why = kind.model_fields[name].description if name in kind.model_fields else ""
-    return f"{variant}.{name}={shorten(first['input'])}: {first['msg']}. ({name}: {why})"
+    form = " Values are written as in JSON: 0.01, true, null, [64, 32]." if first["type"].endswith("_type") else ""
+    return f"{variant}.{name}={shorten(first['input'])}: {first['msg']}. ({name}: {why}){form}"

@@ -31,19 +31,32 @@ class Sampler:
             return torch.arange(self.pool).expand(steps, -1)
         if self.draw.order == "replacement":
             return torch.randint(self.pool, (steps, self.draw.size), generator=self.generator)
-        return torch.stack([self._next() for _ in range(steps)])
+        if self.draw.order == "epoch" and self.draw.size <= self.pool:
+            return self._whole_batches(steps)
+        return self._contiguous(steps * self.draw.size).view(steps, self.draw.size)
 
-    def _next(self) -> Tensor:
-        size, pieces = self.draw.size, []
-        if self.draw.order == "epoch" and len(self.permutation) - self.at < size <= self.pool:
-            self._shuffle()
-        while size:
+    def _contiguous(self, count: int) -> Tensor:
+        """The next positions, permutation after permutation."""
+        pieces = []
+        while count:
             if self.at == len(self.permutation):
                 self._shuffle()
-            piece = self.permutation[self.at : self.at + size]
+            piece = self.permutation[self.at : self.at + count]
             self.at += len(piece)
-            size -= len(piece)
+            count -= len(piece)
             pieces.append(piece)
+        return torch.cat(pieces)
+
+    def _whole_batches(self, steps: int) -> Tensor:
+        """The next batches, none of which crosses the end of a permutation."""
+        pieces, size = [], self.draw.size
+        while steps:
+            if len(self.permutation) - self.at < size:
+                self._shuffle()
+            batches = min(steps, (len(self.permutation) - self.at) // size)
+            pieces.append(self.permutation[self.at : self.at + batches * size].view(batches, size))
+            self.at += batches * size
+            steps -= batches
         return torch.cat(pieces)
 
     def _shuffle(self) -> None:

@@ -131,6 +131,7 @@ COMMON_BAD: dict[str, Any] = {
     "density_share": 0.2,
     "density_hidden": 100,
 }
+# Not tuned yet: a starting point, the same for all data, that no comparison should rest on.
 START: dict[str, Any] = {"lr": 3e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {"digits": {**START, "density_levels": 16}, "grey": START, "vector": START}
 

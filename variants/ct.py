@@ -25,6 +25,7 @@ class CTRecipe(FMRecipe):
     feature_consistency: float = setting(0.0, "lambda_f, the same for the features", ge=0, le=1000, neutral=0.0)
 
 
+# Not tuned yet: a starting point, the same for all data, that no comparison should rest on.
 START: dict[str, Any] = {"lr": 3e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
 

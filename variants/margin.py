@@ -42,6 +42,7 @@ class MarginRecipe(GeneratorRecipe):
     margin_weight: float = setting(0.1, "w_margin, on G's term against C", ge=0, le=100)
 
 
+# Not tuned yet: a starting point, the same for all data, that no comparison should rest on.
 START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
 

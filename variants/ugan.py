@@ -83,6 +83,7 @@ PAPER = UGANRecipe(
     labelled_in_pool=False,
 )
 COMMON_UGAN: dict[str, Any] = {**COMMON_TRIPLE, "bad_generator": (128, 128), "bad_generated": 50}
+# Not tuned yet: a starting point, the same for all data, that no comparison should rest on.
 START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
 

@@ -29,6 +29,7 @@ class VanillaRecipe(GeneratorRecipe):
     head_from: float = setting(0.9, "share of the steps after which the GAN rests and the head is trained", gt=0, lt=1)
 
 
+# Not tuned yet: a starting point, the same for all data, that no comparison should rest on.
 START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98, "head_from": 0.5}
 TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
 

@@ -27,6 +27,13 @@ from bench.store import Store
 Cli = Callable[..., Any]
 GRID = ["--variants", "supervised,fm", "--labels", "20,50", "--seeds", "0-1", "--steps", "4"]
 GRID += ["--set", "fm.evaluations=2", "--set", "fm.lr=0.02", "--set", "supervised.evaluations=2"]
+UNLUCKY = """
+from bench.registry import get
+class Unlucky(get('supervised')):
+    name = 'unlucky'
+    def loss(self, *args):
+        raise ValueError('no luck today')
+"""
 COLUMNS = "dataset,protocol,variant,budget,policy,n,failed,mean,std,ci_low,ci_high,median,min"
 
 
@@ -110,13 +117,7 @@ def test_a_suite_is_a_grid_that_options_override(bench_cli: Cli, tmp_path: Path)
 
 
 def test_a_failed_run_is_shown_and_counts(bench_cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "unlucky.py").write_text(
-        "from bench.registry import get\n"
-        "class Unlucky(get('supervised')):\n"
-        "    name = 'unlucky'\n"
-        "    def loss(self, *args):\n"
-        "        raise ValueError('no luck today')\n"
-    )
+    (tmp_path / "unlucky.py").write_text(UNLUCKY)
     code, out, _ = bench_cli("run", "--plugin", "unlucky.py", "--variants", "unlucky,supervised", *GRID[2:8])
     assert code == 1
     assert "failed (4 runs" in out
@@ -346,13 +347,7 @@ def test_the_same_data_under_another_name_is_not_trained_again(bench_cli: Cli, t
 
 
 def test_a_failed_run_names_the_command_that_repeats_it(bench_cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "unlucky.py").write_text(
-        "from bench.registry import get\n"
-        "class Unlucky(get('supervised')):\n"
-        "    name = 'unlucky'\n"
-        "    def loss(self, *args):\n"
-        "        raise ValueError('no luck today')\n"
-    )
+    (tmp_path / "unlucky.py").write_text(UNLUCKY)
     bench_cli(
         "run", "--plugin", "unlucky.py", "--variants", "unlucky", "--labels", "20", "--seeds", "1", "--steps", "2"
     )

@@ -17,6 +17,7 @@ from bench.variant import Variant
 
 CHECKS: Mapping[str, Callable[[type[Variant]], None]] = {
     "recipes are well-formed": fields.well_formed,
+    "every recipe field changes something": fields.alive,  # the longest, so it starts early
     "vectors, grey and colour images, 2 and 10 classes": inputs.shapes,
     "runs under vmap without slow fallbacks, re-binds no buffer": purity.stacking,
     "vmap and loop agree": bits.executors,
@@ -27,7 +28,6 @@ CHECKS: Mapping[str, Callable[[type[Variant]], None]] = {
     "hidden labels change no bit": purity.labels,
     "each player moves its own networks only": purity.players,
     "global random generators stay untouched and unused": purity.generators,
-    "every recipe field changes something": fields.alive,
     "100 steps beat chance": inputs.learning,
 }
 

@@ -6,6 +6,7 @@ keyed by variant, trial and field: a further field moves no other. Test labels p
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -79,7 +80,7 @@ def tune(options: Options, source: DataSource, trials: int, jobs: int, say: Call
 
 
 def _options(options: Options, variant: str, fields: Mapping[str, Any]) -> Options:
-    settings = [f"{variant}.{name}={value}" for name, value in fields.items()]
+    settings = [f"{variant}.{name}={json.dumps(value)}" for name, value in fields.items()]
     return replace(options, settings=[*options.settings, *settings])
 
 

@@ -139,6 +139,17 @@ class LogUniform:
     high: float
 
 
+@dataclass(frozen=True)
+class Technique:
+    """A part of a method that `bench ablate` adds where it is off and removes where it is on."""
+
+    on: Mapping[str, Any]  # recipe fields that switch it on
+    off: Mapping[str, Any]  # the same fields, switching it off
+
+    def is_on(self, recipe: Recipe) -> bool:
+        return any(getattr(recipe, name) != value for name, value in self.off.items())
+
+
 # --- what a run is about ---------------------------------------------------------------------------------------------
 
 ShapeClass = Literal["vector", "grey", "colour", "large"]
@@ -244,6 +255,7 @@ class Player:
     ema: Ema | None = None
     every: int = 1  # takes its turn every so many steps
     repeat: int = 1  # updates per turn, each with fresh noise
+    historical_weight: float = 0.0  # of |weights - their mean so far|^2 in the loss (arXiv:1606.03498, section 3.3)
 
 
 @dataclass(frozen=True)
@@ -305,7 +317,8 @@ class Variant:
     recipe_type: ClassVar[type[Recipe]] = Recipe
     recipes: ClassVar[Mapping[str, Mapping[str, Recipe]]]
     search: ClassVar[Mapping[str, Choice | LogUniform]] = {}  # what `bench tune` draws recipe fields from
-    evaluation_batch: ClassVar[int] = 500  # images per call of `classify`, in the order of the test set
+    techniques: ClassVar[Mapping[str, Technique]] = {}  # what `bench ablate` adds and removes, by name
+    evaluation_batch: int = 500  # images per call of `classify`, in the order of the test set
 
     task: Task
     recipe: Any  # of type `recipe_type`

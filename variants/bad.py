@@ -33,23 +33,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.variant import Adam, Choice, Draw, Nets, Noise, Phase, State, Width, setting
+from bench.variant import Adam, Choice, Draw, Nets, Noise, Phase, State, Technique, Width, setting
 from variants.parts.heads import k_logits_score
-from variants.parts.losses import (
-    accuracy,
-    entropy,
-    fake_loss,
-    feature_matching,
-    feature_matching_l1,
-    pull_away,
-    real_loss,
-)
+from variants.parts.losses import MATCHING, accuracy, entropy, fake_loss, pull_away, real_loss
 from variants.parts.networks.choice import generator
 from variants.parts.networks.conv import conv_encoder
 from variants.parts.networks.made import MADE
 from variants.parts.networks.mlp import LATENT, encoder
-from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common
-from variants.parts.two_player import Loss, TwoPlayer
+from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common, label_smoothing
+from variants.parts.two_player import LABEL_SMOOTHING, PULL_AWAY, Loss, TwoPlayer
 
 THRESHOLD_RATE = 0.02  # of a new batch in the running estimate of tau
 
@@ -61,7 +53,8 @@ class BadRecipe(TwoPlayerRecipe):
     beta2: float = setting(0.9999, "Adam's decay of the second moment", ge=0, lt=1)
     generator_lr: float | None = setting(1e-3, "step size of the generator; unset: lr", gt=0, le=1)
     generator_beta1: float = setting(0.0, "Adam's decay of the first moment, for the generator", ge=0, lt=1)
-    matching: Literal["mean-square", "l1"] = setting("mean-square", "difference of the feature means")
+    matching: Literal["mean-square", "l1", "squared-norm"] = setting("mean-square", "distance of the feature means")
+    smoothing: float = label_smoothing()
     entropy_weight: float = setting(0.0, "w_ent, on the entropy of the classifier's answers", ge=0, le=100, neutral=0.0)
     pull_away_weight: float = setting(0.0, "w_pt, on the pull-away term", ge=0, le=100, neutral=0.0)
     variational_weight: float = setting(0.0, "w_vi, on the variational entropy term", ge=0, le=100, neutral=0.0)
@@ -156,6 +149,14 @@ class Bad(TwoPlayer):
         "variational_weight": Choice((0.0, 0.0, 1e-3, 1e-2)),
         "entropy_weight": Choice((0.0, 0.0, 0.1, 0.3)),
     }
+    techniques = {
+        **TwoPlayer.techniques,
+        "label-smoothing": LABEL_SMOOTHING,
+        "pull-away": PULL_AWAY,
+        "low-density": Technique(on={"low_density_weight": 1e-5}, off={"low_density_weight": 0.0}),
+        "variational-entropy": Technique(on={"variational_weight": 1e-2}, off={"variational_weight": 0.0}),
+        "conditional-entropy": Technique(on={"entropy_weight": 0.1}, off={"entropy_weight": 0.0}),
+    }
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
@@ -171,9 +172,7 @@ class Bad(TwoPlayer):
 
     def _generator(self) -> nn.Module:
         """Batch norm has gains; the perceptron's output layer starts from N(0, 0.1^2)."""
-        r = self.recipe
-        std = {"std": 0.1} if r.network == "mlp" else {}
-        return generator(self.task, r, gain=True, eps=1e-5, **std)
+        return generator(self.task, self.recipe, std=0.1, gain=True, eps=1e-5)
 
     def draws(self) -> Mapping[str, Draw]:
         r, draws = self.recipe, dict(super().draws())
@@ -221,10 +220,9 @@ class Bad(TwoPlayer):
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, (labelled, labels), unlabelled = self.recipe, batch["labelled"], batch["unlabelled"]
         fake = self.fakes(nets, noise)
-        images = torch.cat([labelled, unlabelled, fake])
-        l_lab, l_unl, l_gen = nets.discriminator(images, noise).split([len(labelled), len(unlabelled), len(fake)])
+        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, unlabelled, fake)
         supervised = F.cross_entropy(l_lab, labels)
-        real, false = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_gen))
+        real, false = real_loss(k_logits_score(l_unl), r.smoothing), fake_loss(k_logits_score(l_gen))
         loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * false)
         logs = {"supervised": supervised, "real": real, "fake": false, "accuracy": accuracy(l_lab, labels)}
         if r.entropy_weight:
@@ -234,11 +232,11 @@ class Bad(TwoPlayer):
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r = self.recipe
-        real = nets.discriminator(batch["unlabelled_generator"], noise, features=True)
+        real = nets.discriminator(batch["unlabelled_generator"], noise, features=1)
         z = noise.uniform(r.batch, LATENT)
         images = nets.generator(z, noise)
-        fake = nets.discriminator(images, noise, features=True)
-        loss = (feature_matching if r.matching == "mean-square" else feature_matching_l1)(real, fake)
+        fake = nets.discriminator(images, noise, features=1)
+        loss = MATCHING[r.matching](real, fake)
         logs = {"matching": loss}
         if r.pull_away_weight:
             logs["pull_away"] = pull_away(fake)

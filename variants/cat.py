@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from bench.variant import Choice, Draw, Nets, Noise, State, setting
 from variants.parts.losses import accuracy, entropy, marginal_entropy
 from variants.parts.networks.cat import batch_norm_classifier, leaky_generator
+from variants.parts.networks.choice import minibatch, norm
 from variants.parts.networks.mlp import LATENT
 from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, TwoPlayerRecipe, common
 from variants.parts.two_player import Loss, TwoPlayer
@@ -72,9 +73,14 @@ class Cat(TwoPlayer):
             return super().networks()
         return {
             "discriminator": lambda: batch_norm_classifier(
-                task, r.classifier, task.classes, input_noise=r.input_noise, hidden_noise=r.hidden_noise
+                task,
+                r.classifier,
+                task.classes,
+                input_noise=r.input_noise,
+                hidden_noise=r.hidden_noise,
+                minibatch=minibatch(r),
             ),
-            "generator": lambda: leaky_generator(task, PAPER_LATENT, r.generator),
+            "generator": lambda: leaky_generator(task, PAPER_LATENT, r.generator, norm(r, gain=True, eps=1e-5)),
         }
 
     def initial_draws(self) -> Mapping[str, Draw]:

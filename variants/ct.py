@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.variant import Choice, Nets, Noise, State, setting
+from bench.variant import Choice, Nets, Noise, State, Technique, setting
 from variants.fm import FM, FMRecipe
 from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, DECONVOLUTIONS, common
 from variants.parts.two_player import Loss
@@ -42,13 +42,14 @@ class CT(FM):
         },
         "common": common(CTRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
+    techniques = {**FM.techniques, "consistency": Technique(on={"consistency": 0.1}, off={"consistency": 0.0})}
     search = {**FM.search, "consistency": Choice((0.1, 1.0, 10.0, 100.0))}
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, unlabelled = self.recipe, batch["unlabelled"]
         loss, logs = super().discriminator_loss(nets, batch, noise, state, progress)
-        features = [nets.discriminator(unlabelled, noise, features=True) for _ in range(2)]
-        p1, p2 = (nets.discriminator(f, noise, from_features=True).softmax(-1) for f in features)
+        features = [nets.discriminator(unlabelled, noise, features=1) for _ in range(2)]
+        p1, p2 = (nets.discriminator(f, noise, from_features=1).softmax(-1) for f in features)
         consistency = r.consistency * (p1 - p2).square().mean()
         if r.feature_consistency:
             consistency = consistency + r.feature_consistency * (features[0] - features[1]).square().mean()

@@ -4,6 +4,8 @@
     L_D  = mean_lab CE(l(x), y) - w/2 mean_unl log D(x) - w/2 mean_gen log(1 - D(G(z)))
     L_G  = mean_j (mean f_j(G(z)) - mean f_j(x))^2           (f: the last hidden layer, in training mode)
 
+The terms of L_G are those of `Adversarial` in parts/two_player.py, with w_fm = 1 and the others off.
+
 The recipe `paper` follows the released code (openai/improved-gan, head), which differs from the article in the factors
 1/2 and in the division of L_G by the number of features; so does this file. Deviations from that code:
 
@@ -18,25 +20,24 @@ On SVHN and CIFAR-10 the code matches the absolute difference of the means, `mat
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.variant import Choice, Nets, Noise, State, setting
+from bench.variant import Choice, Nets, Noise, State, Technique, setting
 from variants.parts.heads import k_logits_score
-from variants.parts.losses import accuracy, fake_loss, feature_matching, feature_matching_l1, real_loss
+from variants.parts.losses import accuracy, fake_loss, real_loss
 from variants.parts.recipes import (
     CIFAR10,
     CLASSIFIER_FIXED,
     COMMON_SEARCH,
     DECONVOLUTIONS,
     SVHN,
-    TwoPlayerRecipe,
+    AdversarialRecipe,
     common,
 )
-from variants.parts.two_player import Loss, TwoPlayer
+from variants.parts.two_player import Adversarial, Loss
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
 # (results/reference/tuning); other grey and colour images take MNIST's,
@@ -69,13 +70,12 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-class FMRecipe(TwoPlayerRecipe):
-    matching: Literal["mean-square", "l1"] = setting(
-        "mean-square", "difference of the feature means: squared, or absolute", neutral="mean-square"
-    )
+class FMRecipe(AdversarialRecipe):
+    matching_weight: float = setting(1.0, "w_fm, on feature matching", ge=0, le=1000, neutral=1.0)
+    adversarial_weight: float = setting(0.0, "w_adv, on the generator's adversarial term", ge=0, le=1000, neutral=0.0)
 
 
-class FM(TwoPlayer):
+class FM(Adversarial):
     name = "fm"
     version = 2
     recipe_type = FMRecipe
@@ -89,18 +89,22 @@ class FM(TwoPlayer):
         "common": common(FMRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
     search = {**COMMON_SEARCH, "unsupervised_weight": Choice((0.3, 1.0, 3.0))}
+    # without feature matching the generator needs another loss
+    techniques = {
+        **Adversarial.techniques,
+        "feature-matching": Technique(
+            on={"matching_weight": 1.0, "adversarial_weight": 0.0},
+            off={"matching_weight": 0.0, "adversarial_weight": 1.0},
+        ),
+    }
+
+    def score(self, logits: Tensor) -> Tensor:
+        return k_logits_score(logits)
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         labelled, labels = batch["labelled"]
-        images = torch.cat([labelled, batch["unlabelled"], self.fakes(nets, noise)])
-        l_lab, l_unl, l_gen = nets.discriminator(images, noise).split(self.recipe.batch)
+        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, batch["unlabelled"], self.fakes(nets, noise))
         supervised = F.cross_entropy(l_lab, labels)
-        real, fake = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_gen))
+        real, fake = real_loss(self.score(l_unl), self.recipe.smoothing), fake_loss(self.score(l_gen))
         loss = supervised + self.recipe.unsupervised_weight * (0.5 * real + 0.5 * fake)
         return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab, labels)}
-
-    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        real = nets.discriminator(batch["unlabelled_generator"], noise, features=True)
-        fake = nets.discriminator(self.fakes(nets, noise), noise, features=True)
-        matching = feature_matching if self.recipe.matching == "mean-square" else feature_matching_l1
-        return matching(real, fake), {}

@@ -17,14 +17,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.variant import Choice, LogUniform, Nets, Noise, State, setting
+from bench.variant import Choice, LogUniform, Nets, Noise, State, Technique, setting
 from variants.fm import FM, FMRecipe
 from variants.parts.heads import k_logits_score
-from variants.parts.layers import Mirrored
 from variants.parts.losses import accuracy, fake_loss, real_loss, sigmoid
 from variants.parts.networks.mlp import LATENT, neighbours
 from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, DECONVOLUTIONS, SVHN, common
@@ -57,15 +55,20 @@ class Manifold(FM):
         },
         "common": common(ManifoldRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
+    techniques = {
+        **FM.techniques,
+        "manifold": Technique(on={"manifold_weight": 1e-3}, off={"manifold_weight": 0.0}),
+    }
     search = {**FM.search, "manifold_weight": LogUniform(1e-3, 10.0), "manifold_step": Choice((1e-5, 0.01, 0.1, 1.0))}
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, (labelled, labels) = self.recipe, batch["labelled"]
         pairs = nets.generator(neighbours(noise, r.batch, LATENT, r.manifold_step), noise)
-        l_lab, l_unl = nets.discriminator(torch.cat([labelled, batch["unlabelled"]]), noise).split(r.batch)
-        l_gen, l_moved = nets.discriminator(pairs, Mirrored(noise)).split(r.batch)
+        l_lab, l_unl = self.answers(nets, noise, labelled, batch["unlabelled"])
+        images, moved = pairs.split(r.batch)
+        l_gen, l_moved = nets.discriminator(images, noise.fork()), nets.discriminator(moved, noise)
         supervised = F.cross_entropy(l_lab, labels)
-        real, false = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_gen))
+        real, false = real_loss(self.score(l_unl), r.smoothing), fake_loss(self.score(l_gen))
         change = (l_gen - l_moved).square().sum(-1).mean()
         loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * false) + r.manifold_weight * change
         logs = {"supervised": supervised, "real": real, "fake": false, "manifold": change}

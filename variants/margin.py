@@ -29,8 +29,16 @@ from torch import Tensor, nn
 from bench.variant import Choice, Nets, Noise, Phase, State, Width, setting
 from variants.parts.losses import accuracy, fake_loss, real_loss
 from variants.parts.networks.choice import classifier, generator
-from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, GeneratorRecipe, common
-from variants.parts.two_player import Loss, Unconditional
+from variants.parts.recipes import (
+    CIFAR10,
+    CLASSIFIER_FIXED,
+    COMMON_SEARCH,
+    DECONVOLUTIONS,
+    GeneratorRecipe,
+    common,
+    label_smoothing,
+)
+from variants.parts.two_player import LABEL_SMOOTHING, Loss, Unconditional
 
 
 class MarginRecipe(GeneratorRecipe):
@@ -40,6 +48,7 @@ class MarginRecipe(GeneratorRecipe):
     fake_weight: float = setting(1.0, "w_gen, on C's confidence in generated images", ge=0, le=100)
     adversarial_weight: float = setting(0.9, "w_adv, on G's term against D", ge=0, le=100)
     margin_weight: float = setting(0.1, "w_margin, on G's term against C", ge=0, le=100)
+    smoothing: float = label_smoothing()
 
 
 # Not tuned yet: a starting point, the same for all data, that no comparison should rest on.
@@ -67,6 +76,7 @@ class Margin(Unconditional):
         "fake_weight": Choice((0.01, 0.1, 0.3, 1.0)),
         "margin_weight": Choice((0.0, 0.1, 0.3)),
     }
+    techniques = {**Unconditional.techniques, "label-smoothing": LABEL_SMOOTHING}
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
@@ -99,7 +109,7 @@ class Margin(Unconditional):
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         images = torch.cat([batch["labelled"].images, batch["unlabelled"], self.fakes(nets, noise)])
         d_real, d_gen = nets.discriminator(images, noise).squeeze(-1).split([2 * self.recipe.batch, self.recipe.batch])
-        real, fake = real_loss(d_real), fake_loss(d_gen)
+        real, fake = real_loss(d_real, self.recipe.smoothing), fake_loss(d_gen)
         return real + fake, {"real": real, "fake": fake}
 
     def warmup_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:

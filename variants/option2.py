@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,10 +24,10 @@ from variants.parts.recipes import (
     COMMON_SEARCH,
     DECONVOLUTIONS,
     SVHN,
-    TwoPlayerRecipe,
+    AdversarialRecipe,
     common,
 )
-from variants.parts.two_player import Loss, TwoPlayer
+from variants.parts.two_player import Adversarial, Loss
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
 # (results/reference/tuning); other grey and colour images take MNIST's,
@@ -61,28 +60,26 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-class OptionII(TwoPlayer):
+class OptionII(Adversarial):
     name = "option2"
     version = 2
     recipes = {
         "paper": {
-            "grey": TwoPlayerRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
-            "svhn": TwoPlayerRecipe(**SVHN, **DECONVOLUTIONS),
-            "colour": TwoPlayerRecipe(**CIFAR10, **DECONVOLUTIONS),
+            "grey": AdversarialRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "svhn": AdversarialRecipe(**SVHN, **DECONVOLUTIONS),
+            "colour": AdversarialRecipe(**CIFAR10, **DECONVOLUTIONS),
         },
-        "common": common(TwoPlayerRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
+        "common": common(AdversarialRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
     search = {**COMMON_SEARCH, "unsupervised_weight": Choice((0.3, 1.0, 3.0))}
 
+    def score(self, logits: Tensor) -> Tensor:
+        return k_logits_score(logits)
+
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         labelled, labels = batch["labelled"]
-        images = torch.cat([labelled, batch["unlabelled"], self.fakes(nets, noise)])
-        l_lab, l_unl, l_gen = nets.discriminator(images, noise).split(self.recipe.batch)
+        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, batch["unlabelled"], self.fakes(nets, noise))
         supervised = F.cross_entropy(l_lab, labels)
-        real, fake = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_gen))
+        real, fake = real_loss(self.score(l_unl), self.recipe.smoothing), fake_loss(self.score(l_gen))
         loss = supervised + self.recipe.unsupervised_weight * (0.5 * real + 0.5 * fake)
         return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab, labels)}
-
-    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        logits = nets.discriminator(self.fakes(nets, noise), noise)
-        return 0.5 * real_loss(k_logits_score(logits)), {}

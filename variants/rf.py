@@ -17,19 +17,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bench.variant import Choice, Nets, Noise, State, setting
-from variants.parts.losses import accuracy, fake_loss, feature_matching, real_loss
-from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, TwoPlayerRecipe, common
-from variants.parts.two_player import Loss, TwoPlayer
+from variants.parts.losses import accuracy, fake_loss, real_loss
+from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, AdversarialRecipe, common
+from variants.parts.two_player import Adversarial, Loss
 
 
-class RFRecipe(TwoPlayerRecipe):
+class RFRecipe(AdversarialRecipe):
     joint: bool = setting(True, "the label term's softmax includes the R/F neuron, as in the published code")
     matching_weight: float = setting(1.0, "w_fm, on the generator's feature matching", ge=0, le=1000)
+    adversarial_weight: float = setting(2.0, "w_adv, on the generator's adversarial term", ge=0, le=1000, neutral=2.0)
 
 
 # Not tuned yet: a starting point, the same for all data, that no comparison should rest on.
@@ -37,7 +37,7 @@ START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "e
 TUNED: dict[str, dict[str, Any]] = {"digits": START, "grey": START, "vector": START}
 
 
-class RF(TwoPlayer):
+class RF(Adversarial):
     name = "rf"
     fake_class = True
     recipe_type = RFRecipe
@@ -56,22 +56,16 @@ class RF(TwoPlayer):
         "joint": Choice((False, True)),
     }
 
+    def score(self, logits: Tensor) -> Tensor:
+        return -logits[:, 0]
+
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, (labelled, labels) = self.recipe, batch["labelled"]
-        images = torch.cat([labelled, batch["unlabelled"], self.fakes(nets, noise)])
-        l_lab, l_unl, l_gen = nets.discriminator(images, noise).split(r.batch)
+        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, batch["unlabelled"], self.fakes(nets, noise))
         supervised = F.cross_entropy(l_lab, labels + 1) if r.joint else F.cross_entropy(l_lab[:, 1:], labels)
-        real, fake = real_loss(-l_unl[:, 0]), fake_loss(-l_gen[:, 0])
+        real, fake = real_loss(self.score(l_unl), r.smoothing), fake_loss(self.score(l_gen))
         loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * fake)
         return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab[:, 1:], labels)}
-
-    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        real = nets.discriminator(batch["unlabelled_generator"], noise, features=True)
-        fake = nets.discriminator(self.fakes(nets, noise), noise, features=True)
-        adversarial = real_loss(-nets.discriminator(fake, noise, from_features=True)[:, 0])
-        matching = feature_matching(real, fake)
-        logs = {"adversarial": adversarial, "matching": matching}
-        return adversarial + self.recipe.matching_weight * matching, logs
 
     def classify(self, nets: Nets, images: Tensor) -> Tensor:
         return nets.discriminator(images)[:, 1:]

@@ -29,12 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.variant import Choice, Draw, Ema, LogUniform, Nets, Noise, Phase, State, Width, setting
+from bench.variant import Choice, Draw, Ema, LogUniform, Nets, Noise, Phase, Player, State, Technique, Width, setting
 from variants.parts.confident import Confident, ConfidentRecipe, Loss, Schedule
 from variants.parts.losses import fake_loss, real_loss, softplus
 from variants.parts.networks.mlp import LATENT
 from variants.parts.networks.triple import ConditionalGenerator, PairDiscriminator
-from variants.parts.recipes import COMMON_SEARCH, common
+from variants.parts.recipes import COMMON_SEARCH, common, historical_averaging, label_smoothing
+from variants.parts.two_player import HISTORICAL_AVERAGING, LABEL_SMOOTHING
 
 
 class TripleRecipe(ConfidentRecipe):
@@ -46,6 +47,8 @@ class TripleRecipe(ConfidentRecipe):
     adversarial_weight: float = setting(1.0, "w_adv, on C's adversarial term", ge=0, le=100)
     pseudo_weight: float = setting(0.1, "alpha_P, on C's cross-entropy for generated pairs", ge=0, le=100)
     pseudo_from: float = setting(0.3, "share of the main phase after which generated pairs train C", ge=0, lt=1)
+    smoothing: float = label_smoothing()
+    historical_weight: float = historical_averaging()
 
 
 COMMON_TRIPLE: dict[str, Any] = {
@@ -120,6 +123,14 @@ class Triple(Confident):
         "pseudo_weight": Choice((0.03, 0.1, 0.3)),
         "pseudo_from": Choice((0.1, 0.3, 0.5)),
     }
+    techniques = {
+        "adversarial-term": Technique(on={"adversarial_weight": 1.0}, off={"adversarial_weight": 0.0}),
+        "pseudo-labels": Technique(on={"pseudo_weight": 0.1}, off={"pseudo_weight": 0.0}),
+        "confidence": Technique(on={"entropy_weight": 0.3}, off={"entropy_weight": 0.0}),
+        "balance": Technique(on={"balance_weight": 1e-3}, off={"balance_weight": 0.0}),
+        "label-smoothing": LABEL_SMOOTHING,
+        "historical-averaging": HISTORICAL_AVERAGING,
+    }
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
@@ -138,6 +149,9 @@ class Triple(Confident):
             "positive_labelled": Draw(r.positive_labelled or max(n // 100, 1), "labelled", "tiled"),
             "positive_unlabelled": Draw(r.positive_unlabelled, self.pool),
         }
+
+    def player(self, name: str, loss: Callable[..., Any], schedule: Schedule, **own: Any) -> Player:
+        return super().player(name, loss, schedule, historical_weight=self.recipe.historical_weight, **own)
 
     def main_phases(self, steps: float, schedule: Schedule) -> tuple[Phase, ...]:
         r = self.recipe
@@ -187,7 +201,7 @@ class Triple(Confident):
         )
         sizes = [len(labelled) + len(positive), len(fake), len(unlabelled)]
         d_pos, d_gen, d_unl = nets.discriminator(images, pairs, noise).split(sizes)
-        real, generated, classified = real_loss(d_pos), fake_loss(d_gen), fake_loss(d_unl)
+        real, generated, classified = real_loss(d_pos, self.recipe.smoothing), fake_loss(d_gen), fake_loss(d_unl)
         logs = {"real": real, "generated": generated, "classified": classified}
         return real + 0.5 * generated + 0.5 * classified, logs
 

@@ -32,7 +32,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.variant import Choice, Ema, Nets, Noise, Phase, State, Width, setting
+from bench.variant import Choice, Ema, Nets, Noise, Phase, State, Technique, Width, setting
 from variants.parts.confident import Loss, Schedule, last_layer_norm
 from variants.parts.heads import k_logits_score
 from variants.parts.layers import Mirrored
@@ -46,10 +46,11 @@ from variants.parts.losses import (
     real_loss,
     softplus,
 )
-from variants.parts.networks.mlp import LATENT, generator, neighbours
+from variants.parts.networks.mlp import LATENT, Norm, generator, neighbours
 from variants.parts.networks.triple import ConditionalGenerator
 from variants.parts.networks.ugan import NoisyPairDiscriminator, conv_classifier
 from variants.parts.recipes import common
+from variants.parts.two_player import PULL_AWAY
 from variants.triple import COMMON_TRIPLE, Triple, TripleRecipe
 
 
@@ -100,12 +101,18 @@ class UGAN(Triple):
         "manifold_weight": Choice((0.0, 1e-3)),
         "pull_away_weight": Choice((0.0, 0.8)),
     }
+    techniques = {
+        **Triple.techniques,
+        "bad-generator": Technique(on={"bad_weight": 1.0}, off={"bad_weight": 0.0}),
+        "manifold": Technique(on={"manifold_weight": 1e-3}, off={"manifold_weight": 0.0}),
+        "pull-away": PULL_AWAY,
+    }
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
         nets = {
             **super().networks(),
-            "bad_generator": lambda: generator(task, r.bad_generator, gain=True, eps=1e-5, std=0.1),
+            "bad_generator": lambda: generator(task, r.bad_generator, Norm(gain=True, eps=1e-5), std=0.1),
         }
         if r.network == "conv":
             nets["classifier"] = lambda: conv_classifier(task)
@@ -147,9 +154,9 @@ class UGAN(Triple):
 
     def bad_generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r = self.recipe
-        real = nets.classifier(batch["unlabelled"], noise, features=True)
+        real = nets.classifier(batch["unlabelled"], noise, features=1)
         images = nets.bad_generator(noise.uniform(r.bad_generated, LATENT), noise)
-        fake = nets.classifier(images, noise, features=True)
+        fake = nets.classifier(images, noise, features=1)
         matching, away = feature_matching_l1(real, fake), pull_away(fake)
         return matching + r.pull_away_weight * away, {"matching": matching, "pull_away": away}
 

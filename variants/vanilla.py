@@ -21,12 +21,21 @@ from torch import Tensor, nn
 from bench.variant import Choice, Nets, Noise, Phase, State, setting
 from variants.parts.losses import accuracy, fake_loss, real_loss
 from variants.parts.networks.choice import classifier, generator
-from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, GeneratorRecipe, common
-from variants.parts.two_player import Loss, Unconditional
+from variants.parts.recipes import (
+    CIFAR10,
+    CLASSIFIER_FIXED,
+    COMMON_SEARCH,
+    DECONVOLUTIONS,
+    GeneratorRecipe,
+    common,
+    label_smoothing,
+)
+from variants.parts.two_player import LABEL_SMOOTHING, Loss, Unconditional
 
 
 class VanillaRecipe(GeneratorRecipe):
     head_from: float = setting(0.9, "share of the steps after which the GAN rests and the head is trained", gt=0, lt=1)
+    smoothing: float = label_smoothing()
 
 
 # Not tuned yet: a starting point, the same for all data, that no comparison should rest on.
@@ -46,6 +55,7 @@ class Vanilla(Unconditional):
         "common": common(VanillaRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
     search = {**COMMON_SEARCH, "head_from": Choice((0.3, 0.5, 0.7, 0.9))}
+    techniques = {**Unconditional.techniques, "label-smoothing": LABEL_SMOOTHING}
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
@@ -71,7 +81,7 @@ class Vanilla(Unconditional):
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         images = torch.cat([batch["unlabelled"], self.fakes(nets, noise)])
         d_unl, d_gen = nets.discriminator(images, noise).squeeze(-1).split(self.recipe.batch)
-        real, fake = real_loss(d_unl), fake_loss(d_gen)
+        real, fake = real_loss(d_unl, self.recipe.smoothing), fake_loss(d_gen)
         return 0.5 * real + 0.5 * fake, {"real": real, "fake": fake}
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
@@ -79,8 +89,8 @@ class Vanilla(Unconditional):
 
     def head_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         images, labels = batch["labelled"]
-        logits = nets.head(nets.discriminator(images, noise, features=True), noise)
+        logits = nets.head(nets.discriminator(images, noise, features=1), noise)
         return F.cross_entropy(logits, labels), {"accuracy": accuracy(logits, labels)}
 
     def classify(self, nets: Nets, images: Tensor) -> Tensor:
-        return nets.head(nets.discriminator(images, features=True))
+        return nets.head(nets.discriminator(images, features=1))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from bench.cli.app import DEFAULT_RESULTS, FAILURE, INTERRUPTED, app, count, default_data, option, out
-from bench.errors import UsageError, shorten, unknown
+from bench.cli.app import DEFAULT_RESULTS, FAILURE, app, count, default_data, option, out
+from bench.cli.training import cohort_size, device_of, train
+from bench.errors import shorten
 
 
 @app.command(epilog="Example:  bench run --variants supervised,fm,triple --labels 20,50,100 --seeds 10")
@@ -82,7 +79,7 @@ def run(
     chosen = {**(suites.load(suite) if suite is not None else {}), **{k: v for k, v in typed.items() if v is not None}}
     _one_schedule(chosen, typed)
     source = DataSource(chosen.pop("dataset", "digits"), data or default_data(), image_size)
-    place, processes, size = _device(device), count(jobs, "--jobs"), _cohort_size(cohort)
+    place, processes, size = device_of(device), count(jobs, "--jobs"), cohort_size(cohort)
     options = Options(settings=chosen.pop("set", []), recipe=recipe, **chosen)
     check(options)
     store = Store(results)
@@ -100,7 +97,7 @@ def run(
         out.print(describe_grid(runs, cohorts, loaded, place, processes, source), markup=False)
         return 0
     job = Job(results, source, str(place), tuple(plugin or []), save_weights, save_logits)
-    _train(store, cohorts, job, processes, f"{len(runs)} runs, {len(runs) - len(missing)} of them already stored")
+    train(store, cohorts, job, processes, f"{len(runs)} runs, {len(runs) - len(missing)} of them already stored")
     if (save_weights or save_logits) and len(missing) < len(runs):
         out.print(
             "\n--save-weights and --save-logits act on runs that are trained now, not on stored ones.", markup=False
@@ -114,50 +111,6 @@ def _one_schedule(chosen: dict[str, Any], typed: dict[str, Any]) -> None:
         chosen.pop("scale", None)
     if typed["scale"] is not None and typed["steps"] is None:
         chosen.pop("steps", None)
-
-
-def _device(name: str) -> Any:
-    import torch
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise unknown("device in --device", name, ["auto", "cpu", "cuda"])
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no CUDA device that torch can use. Use --device cpu or auto.")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def _cohort_size(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise UsageError(f"--cohort {shorten(text)!r}: allowed are auto and numbers from 1.")
-    return int(text)
-
-
-def _train(store: Any, cohorts: Any, job: Any, processes: int, what: str) -> None:
-    from bench.execution import launch
-    from bench.reporting.live import Display
-
-    out.print(f"{what}; {len(cohorts)} cohorts to train with {processes} worker processes", markup=False)
-    if not cohorts:
-        return
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with Display(store, cohorts, out):
-            launch(cohorts, job, processes)
-    except KeyboardInterrupt:
-        out.print("\nInterrupted. What has finished is stored; the same command completes the rest:", markup=False)
-        out.print("  " + shlex.join(["bench", *sys.argv[1:]]), markup=False)
-        raise typer.Exit(INTERRUPTED) from None
-    except OSError as error:  # a full disk, a folder that was deleted meanwhile
-        raise UsageError(
-            f"results folder {shorten(job.results)!r}: {error.strerror or error}. What had finished before is stored."
-        ) from error
-
-
-def _interrupt(*_: object) -> None:
-    """SIGTERM ends a grid as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def _conclude(store: Any, runs: Any, results: Path) -> int:

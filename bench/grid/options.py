@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from bench import registry
 from bench.errors import UsageError, shorten, unknown
 from bench.variant import Recipe
 
@@ -117,12 +118,28 @@ def override(recipe: Recipe, variant: str, fields: Mapping[str, Any]) -> Recipe:
     kind = type(recipe)
     for name in fields:
         if name not in kind.model_fields:
-            raise unknown(f"recipe field of {variant}", name, kind.model_fields)
+            raise unknown(f"recipe field of {variant}", name, kind.model_fields, _technique(variant, name))
     try:
         text = json.dumps({**recipe.model_dump(mode="json"), **fields})
         return kind.model_validate_json(text, strict=True)
     except (ValidationError, TypeError) as error:
         raise UsageError(_complaint(error, variant, kind, fields)) from error
+
+
+def _technique(variant: str, field: str) -> str:
+    """Why a variant lacks a technique that others have; nothing for any other field."""
+    owners = {
+        name: technique
+        for name in registry.names()
+        for technique, parts in registry.get(name).techniques.items()
+        if field in parts.on
+    }
+    if not owners:
+        return ""
+    technique = next(iter(owners.values()))
+    return (
+        f"{field} is the technique {technique} of {', '.join(owners)}; in {variant} there is nothing it could act on."
+    )
 
 
 def _complaint(error: ValidationError | TypeError, variant: str, kind: type[Recipe], fields: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from bench.training.batches import Batches
 from bench.training.ema import Average
 from bench.training.evaluation import Evaluator
 from bench.training.executor import assemble, choose
+from bench.training.historical import History
 from bench.training.schedule import Schedule
 from bench.variant import Noise, Phase, Player, Variant
 
@@ -54,6 +55,7 @@ class Trainer:
         # whether any phase keeps one: points before the first such phase then show the weights themselves
         self.averaged = any(player.ema for phase in self.schedule.phases for player in phase.players)
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.histories: dict[str, list[History]] = {}  # by player
         self.lengths: dict[int, noise.Lengths] = {}  # of the tape that a loss reads, by the loss's `id`
         self.evaluator = Evaluator(variant, dataset, splits, self.networks, self.averages, self.executor, device)
         self.at = 0
@@ -122,6 +124,9 @@ class Trainer:
             if player.ema:
                 for name in player.networks:
                     self.averages.setdefault(name, Average(player.ema, self.networks[name]))
+            if player.historical_weight and player.name not in self.histories:
+                networks = [self.networks[name] for name in player.networks]
+                self.histories[player.name] = [History(player.historical_weight, network) for network in networks]
 
     def _update(self, player: Player, batch: Any, progress: float, at: Tensor) -> None:
         lengths = self._tape_lengths(player.loss, batch, at)
@@ -129,7 +134,12 @@ class Trainer:
         losses, logs, state = self.executor.losses(player.loss, frozenset(player.networks), batch, tape, self.state, at)
         for group in self.optimisers[player.name].param_groups:
             group["lr"] = player.lr * player.schedule(progress)
+        histories = self.histories.get(player.name, [])
+        for history in histories:
+            history.pull()
         self.optimisers[player.name].step()
+        for history in histories:
+            history.update()
         for name in player.networks if player.ema else ():
             self.averages[name].update()
         for name, value in {name: value.clone() for name, value in state.items()}.items():  # they may alias each other
@@ -198,6 +208,7 @@ class Trainer:
             },
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
             "optimisers": {name: copy.deepcopy(opt.state_dict()) for name, opt in self.optimisers.items()},
+            "histories": {name: [history.state_dict() for history in own] for name, own in self.histories.items()},
             "state": {name: value.clone() for name, value in self.state.items()},
             "generators": [g.get_state() for g in self.generators],
             "batches": self.batches.state_dict(),
@@ -221,6 +232,9 @@ class Trainer:
             average.load_state_dict(state["averages"][name])
         for name, opt in self.optimisers.items():
             opt.load_state_dict(copy.deepcopy(state["optimisers"][name]))
+        for name, histories in self.histories.items():
+            for history, saved in zip(histories, state["histories"][name], strict=True):
+                history.load_state_dict(saved)
         for name, value in self.state.items():
             value.copy_(state["state"][name])
         for generator, saved in zip(self.generators, state["generators"], strict=True):

@@ -354,3 +354,16 @@ def test_a_failed_run_names_the_command_that_repeats_it(bench_cli: Cli, tmp_path
     (stored,) = (tmp_path / "results").rglob("unlucky/*.json")
     _, out, _ = bench_cli("show", stored.stem)
     assert "--plugin unlucky.py" in out
+
+
+def test_ablate_compares_each_technique_with_the_base(bench_cli: Any) -> None:
+    words = ["ablate", "--variant", "fm", "--labels", "20,50", "--seeds", "2", "--protocol", "smoke", "--jobs", "1"]
+    words += ["--only", "feature-matching,label-smoothing", "--add", "lr=0.01", "--results", "r"]
+    answer = bench_cli(*words)
+    assert answer.code == 0
+    rows = [line.split("|")[1].strip() for line in answer.out.splitlines() if line.startswith("|")]
+    assert rows[:1] + rows[2:] == ["change", "base", "- feature-matching", "+ label-smoothing", "lr=0.01"]
+    assert "4 recipes, 16 runs, 0 of them already stored" in answer.out
+    assert "4 recipes, 16 runs, 16 of them already stored" in bench_cli(*words).out
+    refused = bench_cli("ablate", "--variant", "supervised", "--results", "s")
+    assert (refused.code, "names no techniques" in refused.err) == (2, True)

@@ -245,6 +245,37 @@ def test_a_saved_trainer_goes_on_bit_for_bit(at: int, toy: type[Any], make_train
     assert [s.labelled.touched for s in whole.splits] == [s.labelled.touched for s in second.splits]
 
 
+def test_historical_averaging_pulls_towards_the_mean_of_all_weights_so_far(make_trainer: MakeTrainer) -> None:
+    """The loss pulls a down; with so strong a pull to the past, Adam's sign of the sum turns round."""
+
+    class V(Scripted):
+        def phases(self) -> tuple[Phase, ...]:
+            a = Player("a", ("a",), pull("a", 0.1), 0.1, Adam((0.0, 0.0)), historical_weight=0.3)
+            return (Phase("main", 1, (a, Player("b", ("b",), pull("b", 0.1), 0.1, Adam((0.0, 0.0))))),)
+
+    trainer = make_trainer(V, (0, 1), steps=6)
+    weights, path = [0.0], []
+    for _ in range(6):
+        gradient = 0.1 + 2 * 0.3 * (weights[-1] - np.mean(weights))
+        weights.append(weights[-1] - 0.1 * np.sign(gradient))
+        trainer.step()
+        path.append(value(trainer, "a"))
+    assert path == [pytest.approx([w, w], rel=1e-4) for w in weights[1:]]
+    assert len(set(np.sign(np.diff(weights)))) == 2
+    assert value(trainer, "b") == pytest.approx([-0.6, -0.6], rel=1e-4)
+
+
+def test_a_saved_trainer_remembers_the_past(make_trainer: MakeTrainer) -> None:
+    class V(Scripted):
+        def phases(self) -> tuple[Phase, ...]:
+            return (Phase("main", 1, (Player("a", ("a",), pull("a", 0.1), 0.1, historical_weight=0.3),)),)
+
+    whole, first, second = (make_trainer(V, (0, 1), steps=6) for _ in range(3))
+    steps(whole, 6)
+    second.load_state_dict(steps(first, 3).state_dict())
+    assert value(steps(second, 3), "a") == value(whole, "a")
+
+
 # --- averages and evaluation ---
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.conformance.cases import Case, synthetic
 from bench.variant import Noise, Task
-from variants.parts.layers import ChannelDropout, WeightNormConv, WeightNormDeconv, calibrate
+from variants.parts.layers import ChannelDropout, WeightNormConv, WeightNormDeconv
 from variants.parts.networks.conv import Deconv
 
 TASK = Task((3, 32, 32), 10, (-1.0, 1.0), 1000, 49_000)
@@ -72,7 +72,7 @@ def test_calibration_gives_every_channel_mean_0_and_the_target_deviation(recorde
     (last,) = [m for m in nets["generator"].modules() if isinstance(m, WeightNormDeconv)]
     last.register_forward_hook(lambda module, args, output: seen.append(output))
     z = torch.from_numpy(RNG.random((12, 100)))
-    calibrate(nets["generator"], z, noise)
+    nets["generator"].calibrate(z, noise)
     nets["generator"](z, noise)
     assert seen[-1].std((0, 2, 3), unbiased=False).tolist() == pytest.approx([0.1] * 3)
     assert seen[-1].mean((0, 2, 3)).abs().max().item() < 1e-9
@@ -109,7 +109,7 @@ def test_cost_of_a_step_of_the_papers_networks(dataset: str, teraflop: float) ->
         multiply_adds(nets[name], x)
         for name, x in (("discriminator", torch.rand(2, 3, 32, 32)), ("generator", torch.rand(2, 100)))
     )
-    assert nets["discriminator"](torch.rand(2, 3, 32, 32), features=True).shape == (2, recipe.classifier[1])
+    assert nets["discriminator"](torch.rand(2, 3, 32, 32), features=1).shape == (2, recipe.classifier[1])
     first = 32 * 32 * recipe.classifier[0] * 27
     d_step = 300 * (2 * d + d - first) + 100 * g
     g_step = 100 * g + 200 * d + 100 * d + 200 * g

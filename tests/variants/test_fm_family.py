@@ -111,11 +111,11 @@ def test_the_two_answers_of_ct_have_noise_of_their_own(
 def test_manifold_adds_the_change_of_the_logits(
     tiny_task: Task, batch: Any, images: Tensor, fake: Any, recorded_noise: Callable[..., Any]
 ) -> None:
-    real, pairs = logits(2 * BATCH), logits(2 * BATCH)
-    nets = SimpleNamespace(discriminator=fake(t(real), t(pairs)), generator=fake(torch.cat([images, images])))
+    real, gen, moved = logits(2 * BATCH), logits(BATCH), logits(BATCH)
+    nets = SimpleNamespace(discriminator=fake(t(real), t(gen), t(moved)), generator=fake(torch.cat([images, images])))
     recipe = ManifoldRecipe(**SMALL, unsupervised_weight=2.0, manifold_weight=0.3)
     loss, logs = Manifold(tiny_task, recipe).discriminator_loss(nets, batch, recorded_noise(), {}, PROGRESS)
-    lab, unl, gen, moved = real[:BATCH], real[BATCH:], pairs[:BATCH], pairs[BATCH:]
+    lab, unl = real[:BATCH], real[BATCH:]
     change = ((gen - moved) ** 2).sum(1).mean()
     adversarial = 0.5 * softplus(-score(unl)).mean() + 0.5 * softplus(score(gen)).mean()
     assert loss.item() == pytest.approx(cross_entropy(lab, LABELS) + 2 * adversarial + 0.3 * change)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from variants.parts.layers import BatchNorm, Dropout, GaussianNoise, Linear, Stack, WeightNormLinear, calibrate
+from variants.parts.layers import BatchNorm, Dropout, GaussianNoise, Linear, Stack, WeightNormLinear
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(6, 4), loc=1.0, scale=3.0)
@@ -103,7 +103,7 @@ def test_stack_is_calibrated_layer_by_layer_with_the_noise_on(recorded_noise: Ca
     """The second layer sees the first one's calibrated output, and the noise is drawn once for both purposes."""
     stack = Stack(GaussianNoise(0.5), WeightNormLinear(4, 8), nn.ReLU(), WeightNormLinear(8, 3)).double()
     x, noise = torch.from_numpy(VECTORS), recorded_noise()
-    out = calibrate(stack, x, noise).numpy()
+    out = stack.calibrate(x, noise).numpy()
     assert out.mean(0) == pytest.approx(0, abs=1e-12)
     assert out.std(0) == pytest.approx(1)
     hidden = stack.layers[1](x + 0.5 * torch.from_numpy(noise.read[0])).detach().numpy()

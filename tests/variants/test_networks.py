@@ -65,7 +65,7 @@ def test_fm_features_are_the_last_hidden_layer_after_its_relu(
 ) -> None:
     net = noisy_classifier(tiny_task, (5, 4), 3, input_noise=0.3, hidden_noise=0.5).double()
     images, noise = torch.rand(7, 1, 2, 3, dtype=torch.float64), recorded_noise()
-    features = net(images, noise, features=True).detach().numpy()
+    features = net(images, noise, features=1).detach().numpy()
     assert [piece.shape for piece in noise.read] == [(7, 6), (7, 5)]  # none after the last hidden layer
     x = images.flatten(1).numpy() + 0.3 * noise.read[0]
     for layer, after in zip(linears(net)[:2], (noise.read[1], None), strict=True):

@@ -15,7 +15,7 @@ from bench.variant import Adam, Ema, Examples, Task, Variant
 from variants.fm import FM, FMRecipe
 from variants.option1 import OptionI
 from variants.option2 import OptionII
-from variants.parts.recipes import ClassifierRecipe, exponential_decay, linear_decay
+from variants.parts.recipes import AdversarialRecipe, ClassifierRecipe, exponential_decay, linear_decay
 from variants.supervised import Supervised
 
 BATCH, PROGRESS = 4, torch.zeros(())
@@ -25,8 +25,8 @@ L_LAB, L_UNL, L_GEN = (RNG.normal(size=(BATCH, 4), scale=2) for _ in range(3))
 LABELS = np.array([2, 0, 1, 1])
 
 
-def recipe(**fields: Any) -> FMRecipe:
-    return FMRecipe(**{"steps": 1, "batch": BATCH, "classifier": (6, 5), "generator": (5, 4)} | fields)
+def recipe(kind: type[AdversarialRecipe] = FMRecipe, **fields: Any) -> AdversarialRecipe:
+    return kind(**{"steps": 1, "batch": BATCH, "classifier": (6, 5), "generator": (5, 4)} | fields)
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -125,8 +125,8 @@ def test_generator_lowers_the_probability_of_fake(
 ) -> None:
     gen = classes(kind, L_GEN)
     leaf = torch.from_numpy(gen).requires_grad_()
-    nets = SimpleNamespace(discriminator=fake(leaf), generator=fake(torch.zeros(4, 1, 2, 3)))
-    loss, _ = kind(tiny_task, recipe()).generator_loss(nets, {}, recorded_noise(), {}, PROGRESS)
+    nets = SimpleNamespace(discriminator=fake(torch.zeros(4, 6), leaf), generator=fake(torch.zeros(4, 1, 2, 3)))
+    loss, _ = kind(tiny_task, recipe(kind.recipe_type)).generator_loss(nets, {}, recorded_noise(), {}, PROGRESS)
     p = joint(kind, gen)
     d = 1 - p[:, -1]
     assert loss.item() == pytest.approx(-0.5 * np.log(d).mean())
@@ -176,11 +176,11 @@ def test_option1_head_with_a_zero_fake_logit_is_option2(
     losses = {}
     for kind, pad in ((OptionI, True), (OptionII, False)):
         parts = [np.concatenate([x[:, :3], zero], 1) if pad else x[:, :3] for x in (L_LAB, L_UNL, L_GEN)]
-        variant = kind(tiny_task, recipe())
+        variant = kind(tiny_task, recipe(AdversarialRecipe))
         fakes = torch.zeros(4, 1, 2, 3)
         nets = SimpleNamespace(discriminator=fake(torch.from_numpy(np.concatenate(parts))), generator=fake(fakes))
         d_loss = variant.discriminator_loss(nets, tiny_batch(tiny_task), recorded_noise(), {}, PROGRESS)[0].item()
-        nets = SimpleNamespace(discriminator=fake(torch.from_numpy(parts[2])), generator=fake(fakes))
+        nets = SimpleNamespace(discriminator=fake(None, torch.from_numpy(parts[2])), generator=fake(fakes))
         losses[kind] = d_loss, variant.generator_loss(nets, {}, recorded_noise(), {}, PROGRESS)[0].item()
     log_d = -np.logaddexp(0, -np.log(np.exp(L_LAB[:, :3]).sum(1))).mean()
     assert losses[OptionI][0] == pytest.approx(losses[OptionII][0] - log_d)
@@ -234,8 +234,8 @@ def test_fm_generator_loss_of_real_networks(
     normals = [piece for piece in noise.read if piece is not z]
     assert [piece.shape for piece in normals] == [(4, 6), (4, 6), (4, 6), (4, 6)]  # independent for real and fake
     fakes = nets.generator(torch.from_numpy(z)).detach().numpy()
-    real = mlp(nets.discriminator, batch["unlabelled_generator"].numpy(), normals, features=True)
-    generated = mlp(nets.discriminator, fakes, normals, features=True)
+    real = mlp(nets.discriminator, batch["unlabelled_generator"].numpy(), normals, features=1)
+    generated = mlp(nets.discriminator, fakes, normals, features=1)
     assert loss.item() == pytest.approx(((real.mean(0) - generated.mean(0)) ** 2).mean())
 
 

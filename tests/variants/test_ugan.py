@@ -135,7 +135,7 @@ def test_classifier_of_the_paper_has_the_specified_size(mnist_task: Callable[[in
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(count)
     images = torch.rand(2, 1, 28, 28)
-    assert network(images, features=True).shape == (2, 128)
+    assert network(images, features=1).shape == (2, 128)
     assert products == pytest.approx(21.9e6, rel=0.01)
     assert network(images).shape == (2, 10)
 

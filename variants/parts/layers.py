@@ -17,6 +17,14 @@ class Layer(nn.Module):
     """A layer whose forward takes `(x, noise, update)`; `Stack` calls any other module with `x` alone."""
 
 
+class Calibrated(nn.Module):
+    """A layer with a data-dependent initialisation."""
+
+    def calibrate(self, x: Tensor) -> None:
+        """Sets scales and biases from what reaches the layer."""
+        raise NotImplementedError
+
+
 class Stack(Layer):
     """Layers one after the other."""
 
@@ -25,8 +33,21 @@ class Stack(Layer):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
-        for layer in self.layers:
+        return self.between(0, len(self.layers), x, noise, update)
+
+    def between(self, start: int, end: int, x: Tensor, noise: Noise | None, update: bool) -> Tensor:
+        """What the layers from `start` to before `end` make of x."""
+        for layer in self.layers[start:end]:
             x = layer(x, noise, update) if isinstance(layer, Layer) else layer(x)
+        return x
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor, noise: Noise) -> Tensor:
+        """Data-dependent initialisation: each layer that has one is set in turn from what reaches it (noise on)."""
+        for layer in self.layers:
+            if isinstance(layer, Calibrated):
+                layer.calibrate(x)
+            x = layer(x, noise, False) if isinstance(layer, Layer) else layer(x)
         return x
 
 
@@ -101,7 +122,7 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return (x * weight).sum(-1, keepdim=True) if weight.shape[0] == 1 else F.linear(x, weight)
 
 
-class WeightNorm(nn.Module):
+class WeightNorm(Calibrated):
     """What weight-normalised layers share: y_j = g_j (x . v_j) / sqrt(|v_j|^2 + 1e-6) + b_j (arXiv:1602.07868).
 
     g is a parameter where `train_scale`, else a buffer that stays as initialised. `calibrate` sets g and b from data:
@@ -230,13 +251,3 @@ class BatchNorm(Layer):
         if self.gain is not None:
             factor = factor * self.gain
         return (x - mean.view(shape)) * factor.view(shape) + self.shift.view(shape)
-
-
-@torch.no_grad()
-def calibrate(stack: Stack, x: Tensor, noise: Noise) -> Tensor:
-    """Data-dependent initialisation: sets each weight-normalised layer in turn from what reaches it (noise on)."""
-    for layer in stack.layers:
-        if isinstance(layer, WeightNorm):
-            layer.calibrate(x)
-        x = layer(x, noise, False) if isinstance(layer, Layer) else layer(x)
-    return x

@@ -34,9 +34,10 @@ def quick_sigmoid(x: Tensor) -> Tensor:
     return (-quick_softplus(-x)).exp()
 
 
-def real_loss(score: Tensor) -> Tensor:
-    """-mean log D for D = sigmoid(score), `score [batch]`."""
-    return softplus(-score).mean()
+def real_loss(score: Tensor, smoothing: float = 0.0) -> Tensor:
+    """-mean log D for D = sigmoid(score), `score [batch]`; with smoothing, -mean [(1 - s) log D + s log(1 - D)]."""
+    loss = softplus(-score).mean()
+    return loss + smoothing * score.mean() if smoothing else loss
 
 
 def fake_loss(score: Tensor) -> Tensor:
@@ -53,13 +54,22 @@ def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
     return (fake.mean(0) - real.mean(0)).square().mean()
 
 
+def feature_matching_sum(real: Tensor, fake: Tensor) -> Tensor:
+    """The squared norm of the difference of batch means, as arXiv:1606.03498, section 3.1, has it."""
+    return (fake.mean(0) - real.mean(0)).square().sum()
+
+
 def feature_matching_l1(real: Tensor, fake: Tensor) -> Tensor:
     """Mean over features of the absolute difference of batch means, as in Salimans et al.'s code for colour images."""
     return (fake.mean(0) - real.mean(0)).abs().mean()
 
 
+MATCHING = {"mean-square": feature_matching, "squared-norm": feature_matching_sum, "l1": feature_matching_l1}
+
+
 def pull_away(features: Tensor) -> Tensor:
-    """Mean squared cosine between different rows of `features [batch, features]` (arXiv:1609.03126, section 2.4)."""
+    """Mean squared cosine between different rows of `features [batch, ...]` (arXiv:1609.03126, section 2.4)."""
+    features = features.flatten(1)
     unit = features * (features.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
     n = len(features)
     squares = (unit @ unit.mT).square()

@@ -51,6 +51,17 @@ def common(kind: type[Recipe], fixed: Mapping[str, Any], tuned: Mapping[str, Map
     }
 
 
+def historical_averaging() -> Any:
+    """The field of historical averaging (arXiv:1606.03498, section 3.3)."""
+    why = "lambda of historical averaging: each player's loss + lambda |weights - their average so far|^2"
+    return setting(0.0, why, ge=0, le=100, neutral=0.0)
+
+
+def label_smoothing() -> Any:
+    """The field of one-sided label smoothing (arXiv:1606.03498, section 3.4)."""
+    return setting(0.0, "one-sided label smoothing: real images have the target 1 - this", ge=0, lt=1, neutral=0.0)
+
+
 PERCEPTRON: dict[str, Any] = {"unused_if": ("network", "conv")}
 CONVOLUTIONS: dict[str, Any] = {"unused_if": ("network", "mlp")}
 
@@ -98,6 +109,10 @@ class GeneratorRecipe(ClassifierRecipe):
 
     generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
+    historical_weight: float = historical_averaging()
+    virtual_batch_norm: bool = setting(
+        False, "the generator's batch norm goes by a reference batch, fixed at the start", neutral=False
+    )
 
     @property
     def pool(self) -> Pool:
@@ -108,6 +123,40 @@ class TwoPlayerRecipe(GeneratorRecipe):
     """A classifier that is also the discriminator, and an unconditional generator."""
 
     unsupervised_weight: float = setting(1.0, "weight of the terms without labels of the discriminator", ge=0, le=100)
+    minibatch_kernels: int = setting(
+        0, "kernels of minibatch discrimination ahead of the last layer; 0: off", ge=0, le=1000, neutral=0
+    )
+    minibatch_dimensions: int = setting(
+        5, "dimensions of each kernel", ge=1, le=1000, neutral=5, unused_if=("minibatch_kernels", 0)
+    )
+
+
+class AdversarialRecipe(TwoPlayerRecipe):
+    """A score of images as real, and a generator's loss of up to three terms."""
+
+    smoothing: float = label_smoothing()
+    matching_weight: float = setting(0.0, "w_fm, on feature matching", ge=0, le=1000, neutral=0.0)
+    matching: Literal["mean-square", "l1", "squared-norm"] = setting(
+        "mean-square", "distance between the feature means", neutral="mean-square", unused_if=("matching_weight", 0.0)
+    )
+    feature_layer: int = setting(
+        1, "hidden layer of f, for feature matching and pull-away: the last is 1, the one before it 2", ge=1, neutral=1
+    )
+    adversarial_weight: float = setting(1.0, "w_adv, on the generator's adversarial term", ge=0, le=1000, neutral=1.0)
+    pull_away_weight: float = setting(0.0, "w_pt, on the pull-away term", ge=0, le=1000, neutral=0.0)
+
+    @model_validator(mode="after")
+    def _generator_has_a_loss(self) -> Self:
+        if not (self.matching_weight or self.adversarial_weight):
+            raise ValueError("matching_weight and adversarial_weight are both 0: the generator learns nothing")
+        return self
+
+    @model_validator(mode="after")
+    def _layer_exists(self) -> Self:
+        layers = len(self.classifier) if self.network == "mlp" else 9
+        if self.feature_layer > layers:
+            raise ValueError(f"the discriminator has {layers} hidden layers")
+        return self
 
 
 def linear_decay(start: float) -> Callable[[float], float]:

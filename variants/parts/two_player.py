@@ -1,25 +1,35 @@
-"""What variants with an unconditional generator share: networks, draws and players, but no loss."""
+"""What variants with an unconditional generator share: networks, draws, players, and the techniques to switch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from bench.variant import Draw, Nets, Noise, Phase, Player, State, Variant
-from variants.parts.layers import calibrate
+from bench.variant import Draw, Nets, Noise, Phase, Player, Recipe, State, Task, Technique, Variant
+from variants.parts.losses import MATCHING, pull_away, real_loss
 from variants.parts.networks.choice import classifier, generator
 from variants.parts.networks.mlp import LATENT
-from variants.parts.recipes import GeneratorRecipe, TwoPlayerRecipe, linear_decay
+from variants.parts.recipes import AdversarialRecipe, GeneratorRecipe, TwoPlayerRecipe, linear_decay
 
 Loss = tuple[Tensor, dict[str, Tensor]]
+
+# Techniques by name, for `bench ablate`; the values that switch them on are those of papers where these give one.
+HISTORICAL_AVERAGING = Technique(on={"historical_weight": 1.0}, off={"historical_weight": 0.0})
+LABEL_SMOOTHING = Technique(on={"smoothing": 0.1}, off={"smoothing": 0.0})
+VIRTUAL_BATCH_NORM = Technique(on={"virtual_batch_norm": True}, off={"virtual_batch_norm": False})
+MINIBATCH_DISCRIMINATION = Technique(on={"minibatch_kernels": 100}, off={"minibatch_kernels": 0})
+FEATURE_MATCHING = Technique(on={"matching_weight": 1.0}, off={"matching_weight": 0.0})
+PULL_AWAY = Technique(on={"pull_away_weight": 0.8}, off={"pull_away_weight": 0.0})
 
 
 class Unconditional(Variant):
     """A generator of images from z uniform in [0, 1), and the batches of FM-GAN's code."""
 
     recipe: GeneratorRecipe
+    techniques = {"historical-averaging": HISTORICAL_AVERAGING, "virtual-batch-norm": VIRTUAL_BATCH_NORM}
 
     @property
     def latent(self) -> int:
@@ -37,12 +47,13 @@ class Unconditional(Variant):
         """A player that trains the network of its name with the recipe's optimiser and schedule, but for its `own`."""
         r = self.recipe
         common = {"lr": r.lr, "optimiser": r.adam(), "schedule": linear_decay(r.decay_from), "networks": (name,)}
+        common |= {"historical_weight": r.historical_weight}
         return Player(name=name, loss=loss, **{**common, **own})
 
     def initialise_generator(self, nets: Nets, noise: Noise) -> None:
         """Data-dependent, as that of the classifier; perceptrons have none."""
         if self.recipe.network == "conv":
-            calibrate(nets.generator, noise.uniform(self.recipe.initial_batch, self.latent), noise)
+            nets.generator.calibrate(noise.uniform(self.recipe.initial_batch, self.latent), noise)
 
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
         return nets.generator(noise.uniform(len(labels), self.latent), noise)
@@ -58,6 +69,12 @@ class TwoPlayer(Unconditional):
     recipe_type = TwoPlayerRecipe
     recipe: TwoPlayerRecipe
     fake_class: ClassVar[bool] = False  # a (K+1)-th output for generated images
+    techniques = {**Unconditional.techniques, "minibatch-discrimination": MINIBATCH_DISCRIMINATION}
+
+    def __init__(self, task: Task, recipe: Recipe) -> None:
+        super().__init__(task, recipe)
+        if self.recipe.minibatch_kernels:  # an answer then depends on the other images of its batch
+            self.evaluation_batch = self.recipe.batch
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, outputs = self.recipe, self.task.classes + self.fake_class
@@ -84,8 +101,54 @@ class TwoPlayer(Unconditional):
     def classify(self, nets: Nets, images: Tensor) -> Tensor:
         return nets.discriminator(images)[:, : self.task.classes]
 
+    def answers(self, nets: Nets, noise: Noise, *batches: Tensor) -> Sequence[Tensor]:
+        """The discriminator's logits for each batch, from one pass unless answers depend on the rest of a batch."""
+        if self.recipe.minibatch_kernels:
+            return [nets.discriminator(images, noise) for images in batches]
+        return nets.discriminator(torch.cat(batches), noise).split([len(images) for images in batches])
+
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         raise NotImplementedError
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         raise NotImplementedError
+
+
+class Adversarial(TwoPlayer):
+    """A discriminator that scores images as real, D = sigmoid(s), and a generator with a loss of three terms:
+
+        L_G = w_fm FM(f(x), f(G(z))) - w_adv/2 mean_gen log D(G(z)) + w_pt PT(f(G(z)))
+
+    FM is feature matching (arXiv:1606.03498, section 3.1), PT the pull-away term (arXiv:1609.03126, section 2.4), f a
+    hidden layer. A term of weight 0 is not computed.
+    """
+
+    recipe_type = AdversarialRecipe
+    recipe: AdversarialRecipe
+    techniques = {
+        "feature-matching": FEATURE_MATCHING,
+        **TwoPlayer.techniques,
+        "label-smoothing": LABEL_SMOOTHING,
+        "pull-away": PULL_AWAY,
+    }
+
+    def score(self, logits: Tensor) -> Tensor:
+        """s `[batch]` for the discriminator's outputs `[batch, outputs]`."""
+        raise NotImplementedError
+
+    def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        r, terms, weighted = self.recipe, {}, []
+        if r.matching_weight:
+            real = nets.discriminator(batch["unlabelled_generator"], noise, features=r.feature_layer)
+        fake = nets.discriminator(self.fakes(nets, noise), noise, features=r.feature_layer)
+        if r.adversarial_weight:
+            logits = nets.discriminator(fake, noise, from_features=r.feature_layer)
+            terms["adversarial"] = real_loss(self.score(logits))
+            weighted.append(0.5 * r.adversarial_weight * terms["adversarial"])
+        if r.matching_weight:
+            terms["matching"] = MATCHING[r.matching](real, fake)
+            weighted.append(r.matching_weight * terms["matching"])
+        if r.pull_away_weight:
+            terms["pull_away"] = pull_away(fake)
+            weighted.append(r.pull_away_weight * terms["pull_away"])
+        return sum(weighted[1:], start=weighted[0]), terms if len(terms) > 1 else {}

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from bench.variant import Task
+from variants.parts.layers import Stack
 from variants.parts.networks import conv, mlp
-from variants.parts.recipes import ClassifierRecipe, GeneratorRecipe
+from variants.parts.recipes import ClassifierRecipe, GeneratorRecipe, TwoPlayerRecipe
+
+
+def minibatch(recipe: ClassifierRecipe) -> mlp.Minibatch:
+    """Minibatch discrimination where the recipe has it."""
+    if isinstance(recipe, TwoPlayerRecipe):
+        return mlp.Minibatch(recipe.minibatch_kernels, recipe.minibatch_dimensions, recipe.batch)
+    return mlp.NO_MINIBATCH
 
 
 def classifier(task: Task, recipe: ClassifierRecipe, outputs: int) -> mlp.Classifier:
     """Body and head of the recipe's classifier, with so many outputs."""
     if recipe.network == "mlp":
         return mlp.noisy_classifier(
-            task, recipe.classifier, outputs, input_noise=recipe.input_noise, hidden_noise=recipe.hidden_noise
-        )
+            task, recipe.classifier, outputs, input_noise=recipe.input_noise, hidden_noise=recipe.hidden_noise,
+            minibatch=minibatch(recipe),
+        )  # fmt: skip
     return conv.conv_classifier(
         task, recipe.classifier, outputs,
         input_noise=recipe.input_noise, input_dropout=recipe.input_dropout, hidden_dropout=recipe.hidden_dropout,
-        channel_dropout=recipe.channel_dropout,
+        channel_dropout=recipe.channel_dropout, minibatch=minibatch(recipe),
     )  # fmt: skip
 
 
-def generator(task: Task, recipe: GeneratorRecipe, **norm: Any) -> nn.Module:
-    """The recipe's unconditional generator; `norm`: its batch norm's `gain` and `eps`."""
-    build = mlp.generator if recipe.network == "mlp" else conv.conv_generator
-    return build(task, recipe.generator, **norm)
+def norm(recipe: GeneratorRecipe, **own: Any) -> mlp.Norm:
+    """The recipe's batch norm for generators; `own`: `gain` and `eps`."""
+    return mlp.Norm(reference=recipe.batch if recipe.virtual_batch_norm else 0, **own)
+
+
+def generator(task: Task, recipe: GeneratorRecipe, *, std: float | None = None, **own: Any) -> Stack:
+    """The recipe's unconditional generator.
+
+    `std`: of the perceptron's output layer (None: Glorot-uniform); `own`: the `gain` and `eps` of its batch norm.
+    """
+    if recipe.network == "mlp":
+        return mlp.generator(task, recipe.generator, norm(recipe, **own), std=std)
+    return conv.conv_generator(task, recipe.generator, norm(recipe, **own))

@@ -24,7 +24,7 @@ from variants.parts.layers import (
     WeightNormDeconv,
     WeightNormLinear,
 )
-from variants.parts.networks.mlp import LATENT, Classifier
+from variants.parts.networks.mlp import BATCH_NORM, LATENT, NO_MINIBATCH, Classifier, Minibatch, Norm
 
 SIDE, SLOPE, STD = 32, 0.2, 0.05
 Channels = Literal["none", "input", "all"]  # which dropouts drop whole channels
@@ -55,6 +55,7 @@ def conv_classifier(
     input_dropout: float,
     hidden_dropout: float,
     channel_dropout: Channels,
+    minibatch: Minibatch = NO_MINIBATCH,
 ) -> Classifier:
     """Nine weight-normalised convolutions with leaky ReLU, of `widths[0]`, then `widths[1]` channels.
 
@@ -71,8 +72,8 @@ def conv_classifier(
         layers.append(drop(hidden_dropout))
     for kernel in (3, 1, 1):
         layers += [WeightNormConv(channels, channels, kernel), nn.LeakyReLU(SLOPE)]
-    head = WeightNormLinear(channels, outputs, train_scale=True, std=STD, target_std=0.1)
-    return Classifier(Stack(*layers, GlobalAveragePool()), Stack(head))
+    last = WeightNormLinear(channels + minibatch.kernels, outputs, train_scale=True, std=STD, target_std=0.1)
+    return Classifier(Stack(*layers, GlobalAveragePool()), Stack(*minibatch.layers(channels), last))
 
 
 class Deconv(nn.Module):
@@ -102,25 +103,24 @@ class ToColour(nn.Module):
         return x if x.shape[2:] == self.size else F.adaptive_avg_pool2d(x, self.size)
 
 
-def conv_generator(task: Task, widths: Sequence[int], *, gain: bool = False, eps: float = 1e-6) -> Stack:
+def conv_generator(task: Task, widths: Sequence[int], norm: Norm = BATCH_NORM) -> Stack:
     """z `[batch, 100]` to images: linear to 4 x 4, then transposed convolutions; batch norm and ReLU between them.
 
-    Batch norm always uses the batch's own statistics and only shifts unless `gain`; after the linear layer every unit
-    has its own.
+    After the linear layer every unit has a norm of its own.
     """
     first, *others = widths
     units = first * (SIDE // 2 ** len(widths)) ** 2
     layers: list[nn.Module] = [
         Linear(LATENT, units, bias=False, std=STD),
-        BatchNorm(units, gain=gain, running=False, eps=eps),
+        norm.layer(units),
         nn.ReLU(),
         nn.Unflatten(1, (first, SIDE // 2 ** len(widths), SIDE // 2 ** len(widths))),
     ]
     channels = first
     for width in others:
-        layers += [Deconv(channels, width), BatchNorm(width, gain=gain, running=False, eps=eps), nn.ReLU()]
+        layers += [Deconv(channels, width), norm.layer(width), nn.ReLU()]
         channels = width
-    return Stack(*layers, WeightNormDeconv(channels, task.image_shape[0]), ToColour(task))
+    return norm.stack(LATENT, *layers, WeightNormDeconv(channels, task.image_shape[0]), ToColour(task))
 
 
 def conv_encoder(task: Task, widths: Sequence[int]) -> Stack:

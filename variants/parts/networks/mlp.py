@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from bench.variant import Noise, Task
-from variants.parts.layers import BatchNorm, GaussianNoise, Layer, Linear, Stack, WeightNormLinear, calibrate
+from variants.parts.layers import (
+    BatchNorm,
+    GaussianNoise,
+    Layer,
+    Linear,
+    Stack,
+    WeightNormLinear,
+)
 from variants.parts.losses import quick_sigmoid, quick_softplus
+from variants.parts.techniques import MinibatchDiscrimination, Referenced, VirtualBatchNorm
 
 LATENT = 100  # z ~ U[0, 1)^100 in FM-GAN, Bad GAN and Triple-GAN
 
@@ -45,26 +54,55 @@ class Classifier(Layer):
     def __init__(self, body: Stack, head: Stack) -> None:
         super().__init__()
         self.body, self.head = body, head
+        activations = [i + 1 for i, layer in enumerate(body.layers) if isinstance(layer, nn.ReLU | nn.LeakyReLU)]
+        self.ends = [*activations[:-1], len(body.layers)]  # where the body's hidden layers end
 
     def forward(
         self,
         x: Tensor,
         noise: Noise | None = None,
         update: bool = False,
-        features: bool = False,
-        from_features: bool = False,
+        features: int = 0,
+        from_features: int = 0,
     ) -> Tensor:
-        """Images to logits; `features`: images to features; `from_features`: features to logits."""
-        hidden = x if from_features else self.body(x, noise, update)
-        return hidden if features else self.head(hidden, noise, update)
+        """Images to logits.
+
+        `features=1`: images to the features; 2: to the hidden layer before them, and so on. `from_features=1`: from the
+        features to logits, and so on.
+        """
+        start = self.ends[-from_features] if from_features else 0
+        if features:
+            return self.body.between(start, self.ends[-features], x, noise, update)
+        return self.head(self.body.between(start, len(self.body.layers), x, noise, update), noise, update)
 
     def calibrate(self, images: Tensor, noise: Noise) -> None:
         """Data-dependent initialisation on `images`, noise on (arXiv:1602.07868, section 3)."""
-        calibrate(self.head, calibrate(self.body, images, noise), noise)
+        self.head.calibrate(self.body.calibrate(images, noise), noise)
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """Minibatch discrimination ahead of the last layer: so many kernels of so many dimensions, for a size of batch."""
+
+    kernels: int
+    dimensions: int
+    batch: int
+
+    def layers(self, inputs: int) -> list[nn.Module]:
+        return [MinibatchDiscrimination(inputs, self.kernels, self.dimensions, self.batch)] if self.kernels else []
+
+
+NO_MINIBATCH = Minibatch(0, 0, 0)
 
 
 def noisy_classifier(
-    task: Task, widths: Sequence[int], outputs: int, *, input_noise: float, hidden_noise: float
+    task: Task,
+    widths: Sequence[int],
+    outputs: int,
+    *,
+    input_noise: float,
+    hidden_noise: float,
+    minibatch: Minibatch = NO_MINIBATCH,
 ) -> Classifier:
     """Weight-normalised layers with ReLU, Gaussian noise before each; hidden scales fixed, the last one trained.
 
@@ -75,24 +113,47 @@ def noisy_classifier(
     for width in widths:
         layers += [GaussianNoise(sigma), WeightNormLinear(inputs, width), nn.ReLU()]
         sigma, inputs = hidden_noise, width
-    return Classifier(Stack(*layers), Stack(GaussianNoise(sigma), WeightNormLinear(inputs, outputs, train_scale=True)))
+    last = WeightNormLinear(inputs + minibatch.kernels, outputs, train_scale=True)
+    return Classifier(Stack(*layers), Stack(*minibatch.layers(inputs), GaussianNoise(sigma), last))
 
 
-def generator(
-    task: Task, widths: Sequence[int], *, gain: bool = False, eps: float = 1e-6, std: float | None = None
-) -> Stack:
+@dataclass(frozen=True)
+class Norm:
+    """Batch normalisation of a generator, which always uses the batch's own statistics, or those of a reference batch.
+
+    It only shifts unless `gain`. `reference`: size of the reference batch of virtual batch norm; 0: the batch's own.
+    """
+
+    gain: bool = False
+    eps: float = 1e-6
+    reference: int = 0
+
+    def layer(self, features: int) -> nn.Module:
+        if self.reference:
+            return VirtualBatchNorm(features, self.reference, gain=self.gain, eps=self.eps)
+        return BatchNorm(features, gain=self.gain, running=False, eps=self.eps)
+
+    def stack(self, latent: int, *layers: nn.Module) -> Stack:
+        """The generator of these layers."""
+        return Referenced(self.reference, latent, *layers) if self.reference else Stack(*layers)
+
+
+BATCH_NORM = Norm()
+
+
+def generator(task: Task, widths: Sequence[int], norm: Norm = BATCH_NORM, *, std: float | None = None) -> Stack:
     """z `[batch, 100]` to images: linear, batch norm, softplus; then a weight-normalised output layer.
 
-    Batch norm always uses the batch's own statistics, as in the authors' code, and only shifts unless `gain`; `std` is
-    that of the output layer's directions (None: Glorot-uniform).
+    `std` is that of the output layer's directions (None: Glorot-uniform).
     """
     layers: list[nn.Module] = []
     inputs = LATENT
     for width in widths:
-        norm = BatchNorm(width, gain=gain, running=False, eps=eps)
-        layers += [Linear(inputs, width, bias=False), norm, Softplus()]
+        layers += [Linear(inputs, width, bias=False), norm.layer(width), Softplus()]
         inputs = width
-    return Stack(*layers, WeightNormLinear(inputs, task.features, train_scale=True, std=std), ToImage(task))
+    return norm.stack(
+        LATENT, *layers, WeightNormLinear(inputs, task.features, train_scale=True, std=std), ToImage(task)
+    )
 
 
 def encoder(task: Task, widths: Sequence[int]) -> Stack:

@@ -1,0 +1,98 @@
+"""`bench ablate`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from bench.cli.app import DEFAULT_RESULTS, FAILURE, app, count, default_data, option, out
+from bench.cli.training import cohort_size, device_of, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.grid import Run
+    from bench.store import Store
+
+
+@app.command(epilog="Example:  bench ablate --variant fm --labels 100")
+def ablate(
+    variant: Annotated[str, option("--variant", metavar="NAME", help="The variant whose techniques are compared.")],
+    only: Annotated[
+        str | None, option("--only", metavar="A,B", help="Only these techniques. Default: all of the variant's.")
+    ] = None,
+    add: Annotated[
+        list[str] | None,
+        option("--add", metavar="NAME|FIELD=VALUE", help="A further row: a technique, or a recipe field. Repeatable."),
+    ] = None,
+    dataset: Annotated[str, option("--dataset", metavar="NAME", help="Default: digits.")] = "digits",
+    labels: Annotated[str, option("--labels", metavar="20,50,all|10%", help="Default: 100.")] = "100",
+    label_selection: Annotated[
+        str, option("--label-selection", metavar="balanced|random|first|FILE", help="Default: balanced.")
+    ] = "balanced",
+    seeds: Annotated[str, option("--seeds", metavar="10|0-9|1,4,7", help="Default: 10 (0 to 9).")] = "10",
+    protocol: Annotated[str, option("--protocol", metavar="common|paper|smoke", help="Default: common.")] = "common",
+    set_: Annotated[
+        list[str] | None, option("--set", metavar="VARIANT.FIELD=VALUE", help="A field of the base; may be repeated.")
+    ] = None,
+    steps: Annotated[int | None, option("--steps", metavar="N", help="Steps, all phases together.")] = None,
+    scale: Annotated[float | None, option("--scale", metavar="F", help="Factor on the length of the schedule.")] = None,
+    results: Annotated[Path, option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    data: Annotated[Path | None, option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
+    jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
+    device: Annotated[str, option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
+    cohort: Annotated[str, option("--cohort", metavar="auto|N", help="Most runs trained together.")] = "auto",
+    plugin: Annotated[
+        list[Path] | None, option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
+    ] = None,
+) -> int:
+    """Add and remove a variant's techniques one by one, on the same seeds: which of them help?"""
+    from bench import registry
+    from bench.execution import DataSource, group
+    from bench.execution.worker import Job
+    from bench.grid import Options, check, parse_names, plan
+    from bench.grid.ablation import changes
+    from bench.grid.plan import index_file_of
+    from bench.reporting.ablation import ablation_table
+    from bench.store import Store
+
+    for path in plugin or []:
+        registry.load_file(path)
+    kind = registry.get(variant)
+    options = Options(
+        variants=variant, labels=labels, label_selection=label_selection, seeds=seeds, protocol=protocol,
+        settings=set_ or [], steps=steps, scale=scale,
+    )  # fmt: skip
+    place, processes, size = device_of(device), count(jobs, "--jobs"), cohort_size(cohort)
+    check(options)
+    loaded = DataSource(dataset, data or default_data()).load()
+    base = kind.recipe_type.model_validate(plan(options, loaded)[0].recipe)
+    names = parse_names(only, "--only") if only is not None else None
+    rows = changes(kind, base, names, add or [])
+    grids = {row.name: plan(replace(options, settings=[*(set_ or []), *row.settings(variant)]), loaded) for row in rows}
+    store = Store(results)
+    store.writable()
+    runs = list({run.id: run for grid in grids.values() for run in grid}.values())
+    missing = [run for run in runs if not store.has(run)]
+    processes = 1 if place.type == "cuda" and jobs is None else processes
+    source = DataSource(dataset, data or default_data(), None, index_file_of(options))
+    job = Job(results, source, str(place), tuple(plugin or []), False, False)
+    cohorts = group(missing, loaded, place, processes, size)
+    what = f"{len(rows)} recipes, {len(runs)} runs, {len(runs) - len(missing)} of them already stored"
+    train(store, cohorts, job, processes, what)
+    accuracies = {name: _accuracies(store, grid) for name, grid in grids.items()}
+    title = f"{kind.name} on {loaded.name}, {grids['base'][0].protocol}: techniques added (+) and removed (-)"
+    out.print("\n" + ablation_table(title, accuracies, list(dict.fromkeys(run.budget for run in runs))), markup=False)
+    out.print(f"Run files: {store.path(runs[0]).parent}", markup=False)
+    return 0 if all(store.holds(run) and store.get(run.id).status != "failed" for run in runs) else FAILURE
+
+
+def _accuracies(store: Store, runs: list[Run]) -> dict[int, pd.Series[float]]:
+    """Budget -> accuracy by seed; missing for runs that failed or diverged, or that another process has in training."""
+    from bench.analysis.runs import runs_frame
+
+    frame = runs_frame([store.get(run.id) for run in runs if store.holds(run)], "last")
+    by_budget = {budget: own.set_index("seed")["accuracy"] for budget, own in frame.groupby("budget")}
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    return {budget: by_budget[budget].reindex(seeds) for budget in dict.fromkeys(run.budget for run in runs)}

@@ -1,0 +1,40 @@
+"""Historical averaging (Salimans et al., arXiv:1606.03498, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.training.storage import StackedNetwork
+
+
+class History:
+    """The mean of one network's weights since the start, and the gradient of `weight |theta - mean|^2`.
+
+    All runs at once. The mean counts as a constant, and holds the initial weights and those after every update.
+    """
+
+    def __init__(self, weight: float, network: StackedNetwork) -> None:
+        self.weight, self.network = weight, network
+        self.mean: Tensor = network.flat.clone()
+        self.count = 1
+
+    @torch.no_grad()
+    def pull(self) -> None:
+        """Adds the gradient to that of the network."""
+        self.network.gradient.add_(self.network.flat - self.mean, alpha=2 * self.weight)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.count += 1
+        self.mean.lerp_(self.network.flat, 1 / self.count)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mean": self.mean.clone(), "count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.mean.copy_(state["mean"])
+        self.count = state["count"]

@@ -48,7 +48,7 @@ def setting(
     *,
     neutral: Any = _REQUIRED,
     batch: bool = False,
-    unused_if: tuple[str, Any] | None = None,
+    unused_if: Mapping[str, Any] | None = None,
     **bounds: Any,
 ) -> Any:
     """A field of a recipe.
@@ -59,14 +59,14 @@ def setting(
         neutral: for a switch, the value that means "off". A field at its neutral value is left out of the run's
             identity, so a switch that is added later moves no earlier run.
         batch: a number of examples per step, which the smoke protocol cuts down.
-        unused_if: another field, and the value of it that leaves this one without effect; setting it then is refused.
+        unused_if: the values of other fields that, all together, leave this one without effect; it may not be set then.
         bounds: pydantic's constraints (`ge`, `gt`, `le`, `lt`).
     """
     extra: dict[str, Any] = {} if neutral is _REQUIRED else {"neutral": neutral}
     if batch:
         extra["batch"] = True
     if unused_if:
-        extra["unused_if"] = unused_if
+        extra["unused_if"] = dict(unused_if)
     return Field(default, description=why, json_schema_extra=extra, **bounds)
 
 
@@ -103,11 +103,12 @@ class Recipe(BaseModel):
         """Whether field `name` is a switch."""
         return cls.neutral(name) is not _REQUIRED
 
-    def without_effect(self, name: str) -> tuple[str, Any] | None:
-        """The field, and its value, that leaves field `name` of this recipe without effect; None where it has one."""
+    def without_effect(self, name: str) -> Mapping[str, Any] | None:
+        """The fields and values that leave field `name` of this recipe without effect; None where it has one."""
         extra = type(self).model_fields[name].json_schema_extra
         cause = extra.get("unused_if") if isinstance(extra, dict) else None
-        return cause if isinstance(cause, tuple) and getattr(self, cause[0]) == cause[1] else None
+        alike = isinstance(cause, dict) and all(getattr(self, field) == value for field, value in cause.items())
+        return cause if isinstance(cause, dict) and alike else None
 
     def smoke(self, batch: int = SMOKE_BATCH) -> Recipe:
         """The same recipe cut down to prove that it runs: 20 steps, small batches, 256 test images, one evaluation."""

@@ -46,7 +46,7 @@ from variants.parts.two_player import LABEL_SMOOTHING, PULL_AWAY, Loss, TwoPlaye
 THRESHOLD_RATE = 0.02  # of a new batch in the running estimate of tau
 
 
-DENSITY: dict[str, Any] = {"unused_if": ("low_density_weight", 0)}
+DENSITY: dict[str, Any] = {"unused_if": {"low_density_weight": 0}}
 
 
 class BadRecipe(TwoPlayerRecipe):

@@ -101,7 +101,8 @@ def _made_able(case: Case, field: str) -> Case:
     """The case with what leaves the field without effect changed."""
     cause = case.recipe.without_effect(field)
     assert cause is not None
-    return _with(case, **{cause[0]: next(others(case.recipe, cause[0]))})
+    first = next(iter(cause))
+    return _with(case, **{first: next(others(case.recipe, first))})
 
 
 def _dead(case: Case, field: str, before: dict[str, Tensor], tries: int) -> str | None:

@@ -137,10 +137,9 @@ def _check_recipe(variant: Variant, fields: Mapping[str, Any]) -> None:
         )
     for name in fields:
         if cause := recipe.without_effect(name):
-            raise UsageError(
-                f"{variant.name}.{name} has no effect while {variant.name}.{cause[0]} is {cause[1]}. "
-                f"Leave it out, or set {variant.name}.{cause[0]} as well."
-            )
+            why = " and ".join(f"{variant.name}.{field} is {value}" for field, value in cause.items())
+            also = " or ".join(f"{variant.name}.{field}" for field in cause)
+            raise UsageError(f"{variant.name}.{name} has no effect while {why}. Leave it out, or set {also} as well.")
     if recipe.evaluate_with == "ema" and not any(p.ema for phase in variant.phases() for p in phase.players):
         raise UsageError(f"{variant.name}.evaluate_with=ema: this variant keeps no averaged weights. Allowed: raw.")
 

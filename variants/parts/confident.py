@@ -37,8 +37,8 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 Schedule = Callable[[float], float]
 
 
-PERCEPTRON: dict[str, Any] = {"unused_if": ("network", "conv")}
-PRETRAINING: dict[str, Any] = {"unused_if": ("pretrain_epochs", 0)}
+PERCEPTRON: dict[str, Any] = {"unused_if": {"network": "conv"}}
+PRETRAINING: dict[str, Any] = {"unused_if": {"pretrain_epochs": 0}}
 
 
 class ConfidentRecipe(Recipe):

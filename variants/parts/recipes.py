@@ -62,8 +62,8 @@ def label_smoothing() -> Any:
     return setting(0.0, "one-sided label smoothing: real images have the target 1 - this", ge=0, lt=1, neutral=0.0)
 
 
-PERCEPTRON: dict[str, Any] = {"unused_if": ("network", "conv")}
-CONVOLUTIONS: dict[str, Any] = {"unused_if": ("network", "mlp")}
+PERCEPTRON: dict[str, Any] = {"unused_if": {"network": "conv"}}
+CONVOLUTIONS: dict[str, Any] = {"unused_if": {"network": "mlp"}}
 
 
 class ClassifierRecipe(Recipe):
@@ -127,7 +127,7 @@ class TwoPlayerRecipe(GeneratorRecipe):
         0, "kernels of minibatch discrimination ahead of the last layer; 0: off", ge=0, le=1000, neutral=0
     )
     minibatch_dimensions: int = setting(
-        5, "dimensions of each kernel", ge=1, le=1000, neutral=5, unused_if=("minibatch_kernels", 0)
+        5, "dimensions of each kernel", ge=1, le=1000, neutral=5, unused_if={"minibatch_kernels": 0}
     )
 
 
@@ -137,11 +137,12 @@ class AdversarialRecipe(TwoPlayerRecipe):
     smoothing: float = label_smoothing()
     matching_weight: float = setting(0.0, "w_fm, on feature matching", ge=0, le=1000, neutral=0.0)
     matching: Literal["mean-square", "l1", "squared-norm"] = setting(
-        "mean-square", "distance between the feature means", neutral="mean-square", unused_if=("matching_weight", 0.0)
+        "mean-square", "distance between the feature means", neutral="mean-square", unused_if={"matching_weight": 0.0}
     )
     feature_layer: int = setting(
-        1, "hidden layer of f, for feature matching and pull-away: the last is 1, the one before it 2", ge=1, neutral=1
-    )
+        1, "hidden layer of f, for feature matching and pull-away: the last is 1, the one before it 2", ge=1, neutral=1,
+        unused_if={"matching_weight": 0.0, "pull_away_weight": 0.0},
+    )  # fmt: skip
     adversarial_weight: float = setting(1.0, "w_adv, on the generator's adversarial term", ge=0, le=1000, neutral=1.0)
     pull_away_weight: float = setting(0.0, "w_pt, on the pull-away term", ge=0, le=1000, neutral=0.0)
 

@@ -319,6 +319,7 @@ class Variant:
     recipes: ClassVar[Mapping[str, Mapping[str, Recipe]]]
     search: ClassVar[Mapping[str, Choice | LogUniform]] = {}  # what `bench tune` draws recipe fields from
     techniques: ClassVar[Mapping[str, Technique]] = {}  # what `bench ablate` adds and removes, by name
+    conditional: ClassVar[bool] = False  # whether `generate` follows its labels, and takes weights in their place
     evaluation_batch: int = 500  # images per call of `classify`, in the order of the test set
 
     task: Task
@@ -349,7 +350,7 @@ class Variant:
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor | None:
         """One image per label: `[batch, *image_shape]` for `labels [batch]`, which an unconditional generator ignores.
 
-        None where there is no generator.
+        A conditional one also takes weights over the classes, float `[batch, K]`. None where there is no generator.
         """
         return None
 

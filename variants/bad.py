@@ -144,7 +144,7 @@ class Bad(TwoPlayer):
     search = {
         **COMMON_SEARCH,
         "unsupervised_weight": Choice((0.3, 1.0, 3.0)),
-        "low_density_weight": Choice((0.0, 1e-4, 1e-3, 1e-2)),
+        "low_density_weight": Choice((0.0, 1e-3, 1e-2, 0.1, 1.0)),
         "pull_away_weight": Choice((0.0, 0.0, 0.1, 0.8)),
         "variational_weight": Choice((0.0, 0.0, 1e-3, 1e-2)),
         "entropy_weight": Choice((0.0, 0.0, 0.1, 0.3)),

@@ -109,6 +109,7 @@ TUNED: dict[str, dict[str, Any]] = {
 class Triple(Confident):
     name = "triple"
     version = 2
+    conditional = True
     recipe_type = TripleRecipe
     recipe: TripleRecipe
     recipes = {
@@ -174,7 +175,9 @@ class Triple(Confident):
     # --- losses ---
 
     def one_hot(self, labels: Tensor) -> Tensor:
-        """`[batch, K]`; the library's own function looks at the labels, and so waits for the device."""
+        """`[batch, K]`; weights stay as they are. (The library's looks at the labels, and so waits for the device.)"""
+        if labels.is_floating_point():
+            return labels
         return (labels[:, None] == torch.arange(self.task.classes, device=labels.device)).to(torch.float32)
 
     def fakes(self, nets: Nets, noise: Noise, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -172,23 +172,31 @@ def command(record: Record) -> str:
 
 @app.command(epilog="Example:  bench plot curves results/runs --variants fm --output curves.svg")
 def plot(
-    kind: Annotated[str, typer.Argument(metavar="curves", show_default=False)],
+    kind: Annotated[str, typer.Argument(metavar="curves|circles", show_default=False)],
     results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
-    output: Annotated[Path, option("--output", metavar="FILE", help="Default: curves.svg.")] = Path("curves.svg"),
+    output: Annotated[Path | None, option("--output", metavar="FILE", help="Default: KIND.svg.")] = None,
     variants: Annotated[str | None, option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
     dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
 ) -> int:
-    """Draw learning curves: test error against steps, with published curves beside them where there are any."""
+    """Draw learning curves (test error against steps, published ones beside them), or what is learnt of two circles."""
     from bench.analysis.runs import runs_frame, select
     from bench.grid import parse_names
     from bench.grid.stale import recipe_identity
     from bench.reporting.curves import plot_curves
+    from bench.store import Store
 
-    if kind != "curves":
-        raise unknown("kind of figure", kind, ["curves"])
+    if kind not in ("curves", "circles"):
+        raise unknown("kind of figure", kind, ["curves", "circles"])
+    output = output or Path(f"{kind}.svg")
     records = _records(results, stale=False)
     names = parse_names(variants, "--variants") if variants is not None else None
     wanted = set(select(runs_frame(records, "last", recipe_identity), names, dataset)["id"])
-    plot_curves([r for r in records if r.id in wanted], output)
+    chosen = [r for r in records if r.id in wanted]
+    if kind == "circles":
+        from bench.reporting.circles import plot_circles
+
+        out.print(plot_circles(Store(results), chosen, output), markup=False)
+    else:
+        plot_curves(chosen, output)
     out.print(f"wrote {output}", markup=False)
     return 0

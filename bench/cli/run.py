@@ -57,6 +57,9 @@ def run(
     ] = None,
     save_weights: Annotated[bool, option("--save-weights", help="Keep each run's networks (safetensors).")] = False,
     save_logits: Annotated[bool, option("--save-logits", help="Keep each run's test logits (safetensors).")] = False,
+    samples: Annotated[
+        bool, option("--samples", help="Keep generated images along training, and draw pictures of them.")
+    ] = False,
     dry_run: Annotated[
         bool, option("--dry-run", help="Print the grid, the cohorts and an estimate; train nothing.")
     ] = False,
@@ -96,12 +99,13 @@ def run(
 
         out.print(describe_grid(runs, cohorts, loaded, place, processes, source), markup=False)
         return 0
-    job = Job(results, source, str(place), tuple(plugin or []), save_weights, save_logits)
+    job = Job(results, source, str(place), tuple(plugin or []), save_weights, save_logits, samples)
     train(store, cohorts, job, processes, f"{len(runs)} runs, {len(runs) - len(missing)} of them already stored")
-    if (save_weights or save_logits) and len(missing) < len(runs):
-        out.print(
-            "\n--save-weights and --save-logits act on runs that are trained now, not on stored ones.", markup=False
-        )
+    if (save_weights or save_logits or samples) and len(missing) < len(runs):
+        kept = "--save-weights, --save-logits and --samples"
+        out.print(f"\n{kept} act on runs that are trained now, not on stored ones.", markup=False)
+    if samples:
+        _draw(store, missing, loaded)
     return _conclude(store, runs, results)
 
 
@@ -111,6 +115,21 @@ def _one_schedule(chosen: dict[str, Any], typed: dict[str, Any]) -> None:
         chosen.pop("scale", None)
     if typed["scale"] is not None and typed["steps"] is None:
         chosen.pop("steps", None)
+
+
+def _draw(store: Any, runs: Any, dataset: Any) -> None:
+    """Pictures of the samples that the runs have kept."""
+    from bench.reporting.pictures import brightest_of, draw_samples
+
+    brightest = brightest_of(dataset.train_images, dataset.divisor, dataset.shift)
+    made = []
+    for run in runs:
+        name = store.get(run.id).artefacts.get("samples") if store.holds(run) else None
+        made += draw_samples(store.path(run).with_name(name), brightest) if name else []
+    silent = sorted({run.variant for run in runs} - {path.parent.name for path in made})
+    out.print(f"\n{len(made)} pictures" + (f", such as {made[0]}" if made else ""), markup=False)
+    if silent:
+        out.print(f"no generator, no pictures: {', '.join(silent)}", markup=False)
 
 
 def _conclude(store: Any, runs: Any, results: Path) -> int:

@@ -75,6 +75,11 @@ class Dataset:
         """Stored images `[...]` of any part of the dataset as network input: float32 `[...]`."""
         return (images.float() - self.shift) / self.divisor
 
+    def unscale(self, images: Tensor) -> Tensor:
+        """Network input `[...]` in the type and range of stored images."""
+        stored = images * self.divisor + self.shift
+        return stored.round().clamp(0, 255).to(torch.uint8) if self.train_images.dtype == torch.uint8 else stored
+
 
 def assemble(
     name: str, train: Part, test: Part, scale: Scale, class_names: Sequence[str], unlabelled: Array | None = None

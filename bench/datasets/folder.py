@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from bench.datasets.arrays import fitting_scale
 from bench.datasets.dataset import Array, Dataset, Part, assemble
@@ -96,6 +98,38 @@ def _mention_others(root: Path, announce: Callable[[str], None]) -> None:
         )
 
 
+def image_files(folder: Path) -> list[Path]:
+    """All images below a folder, in the order of their paths.
+
+    Raises:
+        UsageError: there is no such folder, or it holds no image.
+    """
+    if not os.path.isdir(folder):
+        raise UsageError(f"folder {shorten(folder, 300)}: no such folder.")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.name[0] != ".")
+    if not files:
+        raise UsageError(f"folder {shorten(folder, 300)}: no images ({', '.join(ENDINGS)}).")
+    return files
+
+
+def read_images(files: list[Path], shape: tuple[int, ...], brightest: float) -> Tensor:
+    """Images as a classifier for `shape` (channels, height, width) expects them stored: float32 `[n, *shape]`.
+
+    Each is resized, not cropped; pixels are rescaled from 0..255 to 0..`brightest`.
+    """
+    from torchvision.transforms.functional import resize
+
+    channels, height, width = shape
+    found = []
+    for path in files:
+        image = torch.from_numpy(_read(path, None, "L" if channels == 1 else "RGB").copy())
+        image = image[None] if channels == 1 else image.permute(2, 0, 1)
+        if image.shape[1:] != (height, width):
+            image = resize(image, [height, width], antialias=True)
+        found.append(image.float() * (brightest / 255))
+    return torch.stack(found)
+
+
 def _stack(files: list[Path], image_size: int | None) -> Array:
     """All images `[n, 1 or 3, height, width]`."""
     images = [_read(path, image_size) for path in files]
@@ -111,8 +145,8 @@ def _stack(files: list[Path], image_size: int | None) -> Array:
     return np.stack(images)[:, None]
 
 
-def _read(path: Path, image_size: int | None) -> Array:
-    """One image, `[height, width]` if it is grey, else `[height, width, 3]`, turned as its EXIF data say."""
+def _read(path: Path, image_size: int | None, mode: str | None = None) -> Array:
+    """One image, turned as its EXIF data say: `[height, width]` if it is grey (or to be, `L`), else `[..., 3]`."""
     from PIL import Image, ImageOps
     from torchvision.transforms.functional import center_crop, resize
 
@@ -121,7 +155,7 @@ def _read(path: Path, image_size: int | None) -> Array:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith(("I", "F")):
                 raise UsageError(f"image {shorten(path, 300)}: more than 8 bits per channel are not supported.")
-            image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+            image = image.convert(mode or ("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise UsageError(f"image {shorten(path, 300)}: cannot be read ({shorten(error)}).") from error
     if image_size is not None:

@@ -22,6 +22,7 @@ from bench.execution.cohorts import Cohort, DataSource, variant_of
 from bench.execution.provenance import environment, measurements
 from bench.grid import Run
 from bench.store import Curve, Record, SplitFacts, Store, append_progress
+from bench.training.sampling import Samples
 from bench.training.trainer import Trainer
 
 HEARTBEAT = 1.0  # seconds between two reports
@@ -37,6 +38,7 @@ class Job:
     plugins: tuple[Path, ...] = ()
     save_weights: bool = False
     save_logits: bool = False
+    samples: bool = False
 
 
 def work(cohort: Cohort, job: Job) -> None:
@@ -86,10 +88,17 @@ def _dataset(source: DataSource) -> Dataset:
 def _train(runs: Sequence[Run], job: Job, store: Store, progress: Path) -> list[Record]:
     dataset, device = _dataset(job.data), torch.device(job.device)
     trainer, splits = prepare(runs, dataset, device, job.data.index_file)
-    trainer.train(_reporter(progress))
+    report, samples = _reporter(progress), Samples(trainer) if job.samples else None
+
+    def after_a_step(now: Trainer) -> None:
+        report(now)
+        if samples is not None:
+            samples(now)
+
+    trainer.train(after_a_step)
     records = [_with_origin(record, job) for record in describe(runs, trainer, splits, dataset)]
-    if job.save_weights or job.save_logits:
-        records = [_save(record, index, trainer, job, store) for index, record in enumerate(records)]
+    if job.save_weights or job.save_logits or job.samples:
+        records = [_save(record, index, trainer, samples, job, store) for index, record in enumerate(records)]
     return records
 
 
@@ -174,8 +183,8 @@ def _reporter(path: Path) -> Callable[[Trainer], None]:
     return report
 
 
-def _save(record: Record, index: int, trainer: Trainer, job: Job, store: Store) -> Record:
-    """Writes weights (averaged where the accuracy is theirs) and test logits beside the run's file."""
+def _save(record: Record, index: int, trainer: Trainer, samples: Samples | None, job: Job, store: Store) -> Record:
+    """Writes weights (averaged where the accuracy is theirs), test logits and samples beside the run's file."""
     from safetensors.torch import save_file
 
     averaged = record.accuracy_of == "ema"
@@ -196,6 +205,9 @@ def _save(record: Record, index: int, trainer: Trainer, job: Job, store: Store) 
             {"logits": trainer.evaluator.logits(averaged)[index].contiguous().cpu()},
             base.with_name(artefacts["logits"]),
         )
+    if samples is not None and (kept := samples.of_run(index)):
+        artefacts["samples"] = base.with_suffix(".samples.safetensors").name
+        save_file(kept, base.with_name(artefacts["samples"]))
     return record.model_copy(update={"artefacts": artefacts})
 
 

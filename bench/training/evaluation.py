@@ -41,15 +41,15 @@ class Evaluator:
 
     def validate(self, averaged: bool) -> list[int]:
         """Number of wrong validation images, per run; each run has images of its own."""
-        predictions = self._over(self.validation_images, averaged, shared=False).argmax(-1)
+        predictions = self.answers(self.validation_images, averaged, shared=False).argmax(-1)
         return [int(examiner.wrong(own)) for examiner, own in zip(self.validation, predictions, strict=True)]
 
     def logits(self, averaged: bool) -> Tensor:
         """Test logits `[runs, images, K]`."""
-        return self._over(self.test_images, averaged, shared=True)
+        return self.answers(self.test_images, averaged, shared=True)
 
-    def _over(self, images: Tensor, averaged: bool, shared: bool) -> Tensor:
-        """Logits for images `[images, *image_shape]` that all runs share, or `[runs, images, *image_shape]`."""
+    def answers(self, images: Tensor, averaged: bool, shared: bool) -> Tensor:
+        """Logits `[runs, images, K]` for images that all runs share, or for `[runs, images, *image_shape]`."""
         parameters = {name: net.parameters for name, net in self.networks.items()}
         buffers = {name: net.buffers for name, net in self.networks.items()}
         if averaged:

@@ -43,7 +43,7 @@ class Trainer:
     ) -> None:
         keep_freed_memory()
         self.variant, self.dataset, self.splits, self.device = variant, dataset, splits, device
-        self.runs = len(seeds)
+        self.runs, self.seeds = len(seeds), list(seeds)
         self.schedule = Schedule(variant.phases(), steps, variant.recipe.evaluations)
         self.images = dataset.train_images.to(device)
         self.batches = Batches(variant.draws(), dataset, splits, seeds, device, self.images)

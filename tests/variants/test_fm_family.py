@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.variant import Examples, Noise, Task
+from variants.belt import Belt, BeltRecipe
 from variants.cat import Cat, CatRecipe
 from variants.ct import CT, CTRecipe
 from variants.fm import FM
@@ -238,3 +239,17 @@ def test_l1_feature_matching() -> None:
     real, false = RNG.normal(size=(5, 7)), RNG.normal(size=(4, 7))
     expected = np.abs(real.mean(0) - false.mean(0)).mean()
     assert losses.feature_matching_l1(t(real), t(false)).item() == pytest.approx(expected)
+
+
+def test_belt_is_option2_with_points_of_the_belt(fake: Any, recorded_noise: Callable[..., Any]) -> None:
+    answers = logits(3 * BATCH)
+    network, noise = fake(t(answers)), recorded_noise()
+    task = Task((2,), 3, None, 6, 30)
+    variant = Belt(task, BeltRecipe(steps=1, batch=BATCH, classifier=(4,), unsupervised_weight=2.0))
+    points = {"labelled": Examples(torch.zeros(BATCH, 2), torch.tensor(LABELS)), "unlabelled": torch.ones(BATCH, 2)}
+    loss, _ = variant.loss(SimpleNamespace(discriminator=network), points, noise, {}, torch.zeros(()))
+    lab, unl, gen = np.split(answers, 3)
+    unsupervised = 0.5 * softplus(-score(unl)).mean() + 0.5 * softplus(score(gen)).mean()
+    assert loss.item() == pytest.approx(cross_entropy(lab, LABELS) + 2 * unsupervised)
+    radius = network.calls[0][0][2 * BATCH :].norm(dim=1).numpy()
+    assert radius == pytest.approx(0.75 + 0.025 * noise.read[1][:, 0])

@@ -59,7 +59,8 @@ def setting(
         neutral: for a switch, the value that means "off". A field at its neutral value is left out of the run's
             identity, so a switch that is added later moves no earlier run.
         batch: a number of examples per step, which the smoke protocol cuts down.
-        unused_if: the values of other fields that, all together, leave this one without effect; it may not be set then.
+        unused_if: the values of other fields (a tuple: any of them) that, all together, leave this one without effect;
+            it may not be set then.
         bounds: pydantic's constraints (`ge`, `gt`, `le`, `lt`).
     """
     extra: dict[str, Any] = {} if neutral is _REQUIRED else {"neutral": neutral}
@@ -106,19 +107,25 @@ class Recipe(BaseModel):
     def without_effect(self, name: str) -> Mapping[str, Any] | None:
         """The fields and values that leave field `name` of this recipe without effect; None where it has one."""
         extra = type(self).model_fields[name].json_schema_extra
-        cause = extra.get("unused_if") if isinstance(extra, dict) else None
-        alike = isinstance(cause, dict) and all(getattr(self, field) == value for field, value in cause.items())
-        return cause if isinstance(cause, dict) and alike else None
+        causes = extra.get("unused_if") if isinstance(extra, dict) else None
+        if not isinstance(causes, dict):
+            return None
+        found = {field: getattr(self, field) for field in causes}
+        return found if all(_among(found[field], value) for field, value in causes.items()) else None
 
     def smoke(self, batch: int = SMOKE_BATCH) -> Recipe:
         """The same recipe cut down to prove that it runs: 20 steps, small batches, 256 test images, one evaluation."""
         batches = [n for n, f in type(self).model_fields.items() if _is_batch(f.json_schema_extra)]
-        small = {n: min(getattr(self, n) or batch, batch) for n in batches}
+        small = {n: min(getattr(self, n) or batch, batch) for n in batches if getattr(self, n) != self.neutral(n)}
         limits = {"steps": SMOKE_STEPS, "test_images": SMOKE_TEST_IMAGES, "evaluations": 1}
         return self.model_copy(update=small | limits)
 
 
 Width = Annotated[int, Field(ge=1, le=2**16)]  # of a layer; for fields such as `tuple[Width, ...]`
+
+
+def _among(value: Any, allowed: Any) -> bool:
+    return value in allowed if isinstance(allowed, tuple) else bool(value == allowed)
 
 
 def _is_batch(extra: object) -> bool:
@@ -319,6 +326,7 @@ class Variant:
     recipes: ClassVar[Mapping[str, Mapping[str, Recipe]]]
     search: ClassVar[Mapping[str, Choice | LogUniform]] = {}  # what `bench tune` draws recipe fields from
     techniques: ClassVar[Mapping[str, Technique]] = {}  # what `bench ablate` adds and removes, by name
+    beats_chance: ClassVar[bool] = True  # False for a baseline that ignores the images
     conditional: ClassVar[bool] = False  # whether `generate` follows its labels, and takes weights in their place
     evaluation_batch: int = 500  # images per call of `classify`, in the order of the test set
 
@@ -379,6 +387,13 @@ class Variant:
         """Data-dependent initialisation: changes the freshly built modules `nets.NAME` in place."""
 
     @classmethod
+    def full_recipe_for_smoke(cls, dataset: str, shape_class: str) -> Recipe:
+        """The recipe that the smoke protocol cuts down: that of the paper, else the common one."""
+        paper = cls.recipes.get("paper", {})
+        found = paper.get(dataset) or paper.get(shape_class)
+        return found or cls.recipe_for("common", dataset, shape_class)
+
+    @classmethod
     def recipe_for(cls, protocol: str, dataset: str, shape_class: str) -> Recipe:
         """The recipe of a protocol: by dataset, else by shape class. `smoke` shrinks the paper's (else the common) one.
 
@@ -386,10 +401,7 @@ class Variant:
             UsageError: the variant has no recipe of that protocol for such data.
         """
         if protocol == "smoke":
-            for source in ("paper", "common"):
-                table = cls.recipes.get(source, {})
-                if found := table.get(dataset) or table.get(shape_class):
-                    return found.smoke()
+            return cls.full_recipe_for_smoke(dataset, shape_class).smoke()
         table = cls.recipes.get(protocol, {})
         if found := table.get(dataset) or table.get(shape_class):
             return found

@@ -24,7 +24,7 @@ from bench.variant import Choice, LogUniform, Nets, Noise, State, Technique, set
 from variants.fm import FM, FMRecipe
 from variants.parts.heads import k_logits_score
 from variants.parts.losses import accuracy, fake_loss, real_loss, sigmoid
-from variants.parts.networks.mlp import LATENT, neighbours
+from variants.parts.networks.mlp import neighbours
 from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, DECONVOLUTIONS, SVHN, common
 from variants.parts.two_player import Loss
 
@@ -63,7 +63,7 @@ class Manifold(FM):
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, (labelled, labels) = self.recipe, batch["labelled"]
-        pairs = nets.generator(neighbours(noise, r.batch, LATENT, r.manifold_step), noise)
+        pairs = nets.generator(neighbours(self.z(noise, r.batch), noise, r.manifold_step), noise)
         l_lab, l_unl = self.answers(nets, noise, labelled, batch["unlabelled"])
         images, moved = pairs.split(r.batch)
         l_gen, l_moved = nets.discriminator(images, noise.fork()), nets.discriminator(moved, noise)

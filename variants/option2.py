@@ -23,6 +23,7 @@ from variants.parts.recipes import (
     CLASSIFIER_FIXED,
     COMMON_SEARCH,
     DECONVOLUTIONS,
+    LARGE_GAN,
     SVHN,
     AdversarialRecipe,
     common,
@@ -68,6 +69,8 @@ class OptionII(Adversarial):
             "grey": AdversarialRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
             "svhn": AdversarialRecipe(**SVHN, **DECONVOLUTIONS),
             "colour": AdversarialRecipe(**CIFAR10, **DECONVOLUTIONS),
+            "large": AdversarialRecipe(**LARGE_GAN),
+            "cats-dogs": AdversarialRecipe(**LARGE_GAN),
         },
         "common": common(AdversarialRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }

@@ -22,7 +22,15 @@ from torch import Tensor
 
 from bench.variant import Choice, Nets, Noise, State, setting
 from variants.parts.losses import accuracy, fake_loss, real_loss
-from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, AdversarialRecipe, common
+from variants.parts.recipes import (
+    CIFAR10,
+    CLASSIFIER_FIXED,
+    COMMON_SEARCH,
+    DECONVOLUTIONS,
+    LARGE_GAN,
+    AdversarialRecipe,
+    common,
+)
 from variants.parts.two_player import Adversarial, Loss
 
 
@@ -46,6 +54,8 @@ class RF(Adversarial):
         "paper": {
             "grey": RFRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
             "colour": RFRecipe(**CIFAR10, **DECONVOLUTIONS),
+            "large": RFRecipe(**LARGE_GAN),
+            "cats-dogs": RFRecipe(**LARGE_GAN),
         },
         "common": common(RFRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }

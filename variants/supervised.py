@@ -21,10 +21,10 @@ from variants.parts.recipes import (
     CIFAR10,
     CLASSIFIER_FIXED,
     COMMON_SEARCH,
+    LARGE,
     SVHN,
-    ClassifierRecipe,
+    SourceRecipe,
     common,
-    linear_decay,
 )
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
@@ -57,15 +57,17 @@ TUNED: dict[str, dict[str, Any]] = {
 
 class Supervised(Variant):
     name = "supervised"
-    recipe_type = ClassifierRecipe
-    recipe: ClassifierRecipe
+    recipe_type = SourceRecipe
+    recipe: SourceRecipe
     recipes = {
         "paper": {
-            "grey": ClassifierRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
-            "svhn": ClassifierRecipe(**SVHN),
-            "colour": ClassifierRecipe(**CIFAR10),
+            "grey": SourceRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "svhn": SourceRecipe(**SVHN),
+            "colour": SourceRecipe(**CIFAR10),
+            "large": SourceRecipe(**LARGE),
+            "cats-dogs": SourceRecipe(**LARGE),
         },
-        "common": common(ClassifierRecipe, CLASSIFIER_FIXED, TUNED),
+        "common": common(SourceRecipe, CLASSIFIER_FIXED, TUNED),
     }
     search = COMMON_SEARCH
 
@@ -81,9 +83,7 @@ class Supervised(Variant):
 
     def phases(self) -> tuple[Phase, ...]:
         r = self.recipe
-        player = Player(
-            "classifier", ("classifier",), self.loss, r.lr, r.adam(), linear_decay(r.decay_from), ema=r.ema()
-        )
+        player = Player("classifier", ("classifier",), self.loss, r.lr, r.adam(), r.schedule(), ema=r.ema())
         return (Phase("main", 1.0, (player,)),)
 
     def initial_draws(self) -> Mapping[str, Draw]:
@@ -96,7 +96,7 @@ class Supervised(Variant):
         self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         images, labels = batch["labelled"]
-        logits = nets.classifier(images, noise)
+        logits = nets.classifier(images, noise, update=True)
         return F.cross_entropy(logits, labels), {"accuracy": accuracy(logits, labels)}
 
     def classify(self, nets: Nets, images: Tensor) -> Tensor:

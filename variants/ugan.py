@@ -183,7 +183,7 @@ class UGAN(Triple):
     def bad_terms(self, nets: Nets, l_unl: Tensor, noise: Noise) -> Loss:
         """L_bad; the two neighbouring batches share their noise and all batch-norm statistics."""
         r = self.recipe
-        pairs = nets.bad_generator(neighbours(noise, r.bad_generated, LATENT, r.manifold_step), noise)
+        pairs = nets.bad_generator(neighbours(noise.uniform(r.bad_generated, LATENT), noise, r.manifold_step), noise)
         l_bad, l_moved = nets.classifier(pairs, Mirrored(noise)).split(r.bad_generated)
         real, fake = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_bad))
         change = (l_bad - l_moved).square().sum(-1).mean()

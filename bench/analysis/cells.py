@@ -19,7 +19,7 @@ METRICS = {
 CONFIDENCE = 0.95
 COLUMNS = [*CELL, "policy", "n", "failed", "mean", "std", "ci_low", "ci_high", "median", "min"]
 # What the notes under a table need besides:
-NOTES = ["base_variant", "validation", "left_out"]
+NOTES = ["base_variant", "validation", "left_out", "selection"]
 
 
 def cells(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
@@ -58,6 +58,7 @@ def _cell(runs: pd.DataFrame, values: pd.Series[float]) -> dict[str, Any]:
         "left_out": int((done & values.isna()).sum()),
         "base_variant": runs["base_variant"].iloc[0],
         "validation": int(runs["validation"].iloc[0]),
+        "selection": runs["selection"].iloc[0],
         **summary(values.dropna()),
     }
 

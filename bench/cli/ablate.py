@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bench.cli.app import DEFAULT_RESULTS, FAILURE, app, count, default_data, option, out
+from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out
 from bench.cli.training import cohort_size, device_of, train
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def ablate(
     dataset: Annotated[str, option("--dataset", metavar="NAME", help="Default: digits.")] = "digits",
     labels: Annotated[str, option("--labels", metavar="20,50,all|10%", help="Default: 100.")] = "100",
     label_selection: Annotated[
-        str, option("--label-selection", metavar="balanced|random|first|FILE", help="Default: balanced.")
+        str, option("--label-selection", metavar=SELECTION, help="Default: balanced.")
     ] = "balanced",
     seeds: Annotated[str, option("--seeds", metavar="10|0-9|1,4,7", help="Default: 10 (0 to 9).")] = "10",
     protocol: Annotated[str, option("--protocol", metavar="common|paper|smoke", help="Default: common.")] = "common",

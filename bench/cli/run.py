@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
-from bench.cli.app import DEFAULT_RESULTS, FAILURE, app, count, default_data, option, out
+from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out
 from bench.cli.training import cohort_size, device_of, train
 from bench.errors import shorten
 
@@ -17,7 +17,8 @@ def run(
     dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Default: digits.")] = None,
     labels: Annotated[str | None, option("--labels", metavar="20,50,all|10%", help="Default: 20,50,100.")] = None,
     label_selection: Annotated[
-        str | None, option("--label-selection", metavar="balanced|random|first|FILE", help="Default: balanced.")
+        str | None,
+        option("--label-selection", metavar=SELECTION, help="Default: balanced."),
     ] = None,
     seeds: Annotated[
         str | None, option("--seeds", metavar="10|0-9|1,4,7", help="A count, a range or a list. Default: 10 (0 to 9).")
@@ -45,7 +46,7 @@ def run(
     results: Annotated[Path, option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
     data: Annotated[Path | None, option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     image_size: Annotated[
-        int | None, option("--image-size", metavar="N", help="Side of the images of a folder:PATH dataset.")
+        int | None, option("--image-size", metavar="N", help="Resize images to N x N pixels.")
     ] = None,
     jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
     device: Annotated[str, option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
@@ -66,10 +67,9 @@ def run(
 ) -> int:
     """Train a grid of variants, label budgets and seeds; runs that are already stored are not repeated."""
     from bench import registry
-    from bench.execution import DataSource, group
+    from bench.cli.grids import grids
+    from bench.execution import group
     from bench.execution.worker import Job
-    from bench.grid import Options, check, plan, suites
-    from bench.grid.plan import index_file_of
     from bench.store import Store
 
     for path in plugin or []:
@@ -77,44 +77,33 @@ def run(
     typed = {
         "variants": variants, "dataset": dataset, "labels": labels, "label_selection": label_selection, "seeds": seeds,
         "protocol": protocol, "set": set_ or None, "steps": steps, "scale": scale, "validation": validation,
-        "unlabelled": unlabelled,
+        "unlabelled": unlabelled, "image_size": image_size,
     }  # fmt: skip
-    chosen = {**(suites.load(suite) if suite is not None else {}), **{k: v for k, v in typed.items() if v is not None}}
-    _one_schedule(chosen, typed)
-    source = DataSource(chosen.pop("dataset", "digits"), data or default_data(), image_size)
     place, processes, size = device_of(device), count(jobs, "--jobs"), cohort_size(cohort)
-    options = Options(settings=chosen.pop("set", []), recipe=recipe, **chosen)
-    check(options)
+    processes = 1 if place.type == "cuda" and jobs is None else processes
+    asked = grids(suite, {k: v for k, v in typed.items() if v is not None}, recipe, data or default_data())
     store = Store(results)
     if not dry_run:
         store.writable()
-    loaded = source.load()
-    runs = plan(options, loaded)
-    source = DataSource(source.name, source.root, image_size, index_file_of(options))
-    missing = [r for r in runs if not store.has(r)]
-    processes = 1 if place.type == "cuda" and jobs is None else processes
-    cohorts = group(missing, loaded, place, processes, size)
-    if dry_run:
-        from bench.execution.estimate import describe_grid
+    runs: list[Any] = []
+    for grid in asked:
+        source, loaded, own = grid.load()
+        missing = [r for r in own if not store.has(r)]
+        cohorts = group(missing, loaded, place, processes, size)
+        if dry_run:
+            from bench.execution.estimate import describe_grid
 
-        out.print(describe_grid(runs, cohorts, loaded, place, processes, source), markup=False)
-        return 0
-    job = Job(results, source, str(place), tuple(plugin or []), save_weights, save_logits, samples)
-    train(store, cohorts, job, processes, f"{len(runs)} runs, {len(runs) - len(missing)} of them already stored")
-    if (save_weights or save_logits or samples) and len(missing) < len(runs):
-        kept = "--save-weights, --save-logits and --samples"
-        out.print(f"\n{kept} act on runs that are trained now, not on stored ones.", markup=False)
-    if samples:
-        _draw(store, missing, loaded)
-    return _conclude(store, runs, results)
-
-
-def _one_schedule(chosen: dict[str, Any], typed: dict[str, Any]) -> None:
-    """A --steps or --scale that was typed replaces whichever of the two the suite has."""
-    if typed["steps"] is not None and typed["scale"] is None:
-        chosen.pop("scale", None)
-    if typed["scale"] is not None and typed["steps"] is None:
-        chosen.pop("steps", None)
+            out.print(describe_grid(own, cohorts, loaded, place, processes, source), markup=False)
+            continue
+        job = Job(results, source, str(place), tuple(plugin or []), save_weights, save_logits, samples)
+        train(store, cohorts, job, processes, f"{len(own)} runs, {len(own) - len(missing)} of them already stored")
+        if (save_weights or save_logits or samples) and len(missing) < len(own):
+            kept = "--save-weights, --save-logits and --samples"
+            out.print(f"\n{kept} act on runs that are trained now, not on stored ones.", markup=False)
+        if samples:
+            _draw(store, missing, loaded)
+        runs += own
+    return 0 if dry_run else _conclude(store, runs, results)
 
 
 def _draw(store: Any, runs: Any, dataset: Any) -> None:

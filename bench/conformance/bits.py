@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,7 +17,7 @@ from bench.training.executor import LoopExecutor, VmapExecutor
 from bench.training.trainer import Trainer
 
 STEPS = 4  # a variant of three phases sees all of them
-TOLERANCE = 1e-3  # between executors, float32: relative to the largest number of the tensor
+TOLERANCE = 5e-3  # between executors, relative to a tensor's largest number: rounding tips over some ReLU in float32
 
 
 @per_case
@@ -35,19 +36,31 @@ def cohorts(case: Case) -> None:
 def executors(case: Case) -> None:
     """From the same state, both executors find the same losses, gradients and buffers, up to rounding.
 
-    Weights are not compared: Adam turns the rounding of a gradient that is truly zero into a whole step.
+    Weights are not compared, and stay where they are within a step: Adam turns the rounding of a gradient that is truly
+    zero into a whole step.
     """
-    vmap, loop = (case.trainer((0, 1), STEPS, executor=make) for make in (VmapExecutor, LoopExecutor))
-    while vmap.at < STEPS:
-        loop.load_state_dict(vmap.state_dict())
-        vmap.step()
-        loop.step()
+    moving = case.trainer((0, 1), STEPS)
+    vmap, loop = (_still(case.trainer((0, 1), STEPS, executor=make)) for make in (VmapExecutor, LoopExecutor))
+    while moving.at < STEPS:
+        for still in (vmap, loop):
+            still.load_state_dict(moving.state_dict())
+            still.step()
+        moving.step()
         found, expected = _observed(vmap), _observed(loop)
         for name, value in expected.items():
             bound = TOLERANCE * max(value.abs().max().item(), 1e-3)
             if not torch.allclose(found[name], value, rtol=0, atol=bound):
                 worst = (found[name] - value).abs().max().item()
                 raise ConformanceError(f"vmap and loop disagree on {name} at step {vmap.at - 1} by {worst:.2g}")
+
+
+def _still(trainer: Trainer) -> Trainer:
+    """The trainer with step sizes of 0."""
+    trainer.schedule.phases = [
+        replace(phase, players=tuple(replace(player, lr=0.0) for player in phase.players))
+        for phase in trainer.schedule.phases
+    ]
+    return trainer
 
 
 @per_case

@@ -26,13 +26,11 @@ def load_folder(text: str, image_size: int | None, announce: Callable[[str], Non
     of them are grey, else `[n, 3, height, width]`. `image_size` resizes the shorter side and crops the centre.
 
     Raises:
-        UsageError: the folder's layout, an image or `image_size` is unfit.
+        UsageError: the folder's layout or an image is unfit.
     """
     root = Path(os.path.expanduser(text))
     if not os.path.isdir(root):  # unlike Path.is_dir it accepts any text
         raise UsageError(f"dataset folder {shorten(root, 300)}: no such folder. {LAYOUT}")
-    if image_size is not None and not SMALLEST <= image_size <= LARGEST:
-        raise UsageError(f"--image-size {image_size}: allowed are {SMALLEST} to {LARGEST}.")
     classes = _classes(root)
     train, y_train = _labelled(root / "train", classes)
     test, y_test = _labelled(root / "test", classes)

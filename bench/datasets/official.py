@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, SVHN and CIFAR-10 in torchvision's layout of the data folder."""
+"""MNIST, Fashion-MNIST, SVHN and CIFAR-10 (and its cats and dogs) in torchvision's layout of the data folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from bench.datasets.arrays import read_npz
-from bench.datasets.dataset import COLOUR, GREY, Dataset, Part, Scale, assemble
+from bench.datasets.dataset import COLOUR, GREY, Array, Dataset, Part, Scale, assemble
 from bench.datasets.download import Download, obtain
 from bench.datasets.generated import DIGIT_NAMES
 from bench.errors import UsageError, shorten
@@ -34,25 +35,27 @@ CIFAR_SCALE = Scale(127.5, 128.0, (-1.0, 1.0))
 CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def load_mnist(data_root: Path, announce: Announce) -> Dataset:
+def load_mnist(data_root: Path, announce: Announce, size: int | None = None) -> Dataset:
     """uint8 `[60000, 1, 28, 28]` and `[10000, 1, 28, 28]`."""
     from torchvision.datasets import MNIST
 
     host = "ossci-datasets.s3.amazonaws.com"
     download = Download("mnist", 12, host, MNIST_MD5, partial(MNIST, download=True))
-    return _load_idx(download, data_root, announce, DIGIT_NAMES)
+    return _load_idx(download, data_root, announce, DIGIT_NAMES, size)
 
 
-def load_fashion_mnist(data_root: Path, announce: Announce) -> Dataset:
+def load_fashion_mnist(data_root: Path, announce: Announce, size: int | None = None) -> Dataset:
     """uint8 `[60000, 1, 28, 28]` and `[10000, 1, 28, 28]`."""
     from torchvision.datasets import FashionMNIST
 
     host = "fashion-mnist.s3-website.eu-central-1.amazonaws.com"
     download = Download("fashion-mnist", 31, host, FASHION_MNIST_MD5, partial(FashionMNIST, download=True))
-    return _load_idx(download, data_root, announce, FashionMNIST.classes)
+    return _load_idx(download, data_root, announce, FashionMNIST.classes, size)
 
 
-def _load_idx(download: Download, data_root: Path, announce: Announce, class_names: Sequence[str]) -> Dataset:
+def _load_idx(
+    download: Download, data_root: Path, announce: Announce, class_names: Sequence[str], size: int | None
+) -> Dataset:
     """Reads the raw files themselves: torchvision's class would prefer unchecked files of an older layout."""
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
@@ -60,10 +63,10 @@ def _load_idx(download: Download, data_root: Path, announce: Announce, class_nam
     images, labels, test_images, test_labels = (str(data_root / name) for name in download.files)
     train = Part(read_image_file(images).numpy()[:, None], read_label_file(labels).numpy())
     test = Part(read_image_file(test_images).numpy()[:, None], read_label_file(test_labels).numpy())
-    return assemble(download.dataset, train, test, GREY, class_names)
+    return _sized(download.dataset, train, test, GREY, class_names, size)
 
 
-def load_svhn(data_root: Path, announce: Announce) -> Dataset:
+def load_svhn(data_root: Path, announce: Announce, size: int | None = None) -> Dataset:
     """uint8 `[73257, 3, 32, 32]` and `[26032, 3, 32, 32]`; torchvision turns the file's label 10 into 0."""
     from torchvision.datasets import SVHN
 
@@ -75,14 +78,44 @@ def load_svhn(data_root: Path, announce: Announce) -> Dataset:
     obtain(Download("svhn", 246, "ufldl.stanford.edu", files, fetch), data_root, announce)
     parts = [SVHN(data_root, split=split) for split in ("train", "test")]
     train, test = (Part(part.data, part.labels) for part in parts)
-    return assemble("svhn", train, test, COLOUR, DIGIT_NAMES)
+    return _sized("svhn", train, test, COLOUR, DIGIT_NAMES, size)
 
 
-def load_cifar10(data_root: Path, announce: Announce) -> Dataset:
+def load_cifar10(data_root: Path, announce: Announce, size: int | None = None) -> Dataset:
     """uint8 `[50000, 3, 32, 32]` and `[10000, 3, 32, 32]`, from `cifar10.npz` where the data folder has one."""
+    return _sized("cifar10", *_cifar(data_root, announce), CIFAR_SCALE, CIFAR_NAMES, size)
+
+
+def load_cats_dogs(data_root: Path, announce: Announce, size: int | None = None) -> Dataset:
+    """The cats and dogs of CIFAR-10: uint8 `[10000, 3, 32, 32]` and `[2000, 3, 32, 32]`."""
+    pair = [CIFAR_NAMES.index(name) for name in ("cat", "dog")]
+    train, test = (
+        Part(part.images[mask], np.searchsorted(pair, part.labels[mask]))
+        for part in _cifar(data_root, announce)
+        for mask in [np.isin(part.labels, pair)]
+    )
+    return _sized("cats-dogs", train, test, COLOUR, ("cat", "dog"), size)
+
+
+def _cifar(data_root: Path, announce: Announce) -> tuple[Part, Part]:
     archive = data_root / "cifar10.npz"
-    train, test = _cifar_npz(archive) if os.path.exists(archive) else _cifar_batches(data_root, announce)
-    return assemble("cifar10", train, test, CIFAR_SCALE, CIFAR_NAMES)
+    return _cifar_npz(archive) if os.path.exists(archive) else _cifar_batches(data_root, announce)
+
+
+def _sized(name: str, train: Part, test: Part, scale: Scale, class_names: Sequence[str], size: int | None) -> Dataset:
+    """The dataset; its images resized to `size x size`, which its name then says, where a size is given."""
+    if size is None:
+        return assemble(name, train, test, scale, class_names)
+    small, small_test = (Part(_resized(part.images, size), part.labels) for part in (train, test))
+    return assemble(f"{name}-{size}", small, small_test, scale, class_names)
+
+
+def _resized(images: Array, size: int) -> Array:
+    """Bilinear, uint8 `[n, channels, size, size]`."""
+    from torchvision.transforms.functional import resize
+
+    pieces = torch.from_numpy(np.ascontiguousarray(images)).split(5000)
+    return torch.cat([resize(piece, [size, size], antialias=True) for piece in pieces]).numpy()
 
 
 def _cifar_npz(path: Path) -> tuple[Part, Part]:

@@ -14,7 +14,7 @@ import numpy as np
 from bench.datasets.firewall import Indices
 from bench.errors import UsageError, shorten, unknown
 
-SELECTIONS = ("balanced", "random", "first")
+SELECTIONS = ("balanced", "random", "first", "prototypes")
 
 
 def parse_budgets(text: str, n_train: int) -> list[int]:

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from bench.datasets.arrays import load_npz
 from bench.datasets.dataset import Dataset
-from bench.datasets.folder import load_folder
+from bench.datasets.folder import LARGEST, SMALLEST, load_folder
 from bench.datasets.generated import load_digits, load_two_circles
-from bench.datasets.official import load_cifar10, load_fashion_mnist, load_mnist, load_svhn
+from bench.datasets.official import load_cats_dogs, load_cifar10, load_fashion_mnist, load_mnist, load_svhn
 from bench.errors import UsageError, shorten, unknown
 
 _GENERATED: dict[str, Callable[[], Dataset]] = {"digits": load_digits, "two-circles": load_two_circles}
-_OFFICIAL: dict[str, Callable[[Path, Callable[[str], None]], Dataset]] = {
+_OFFICIAL: dict[str, Callable[[Path, Callable[[str], None], int | None], Dataset]] = {
     "mnist": load_mnist,
     "fashion-mnist": load_fashion_mnist,
     "svhn": load_svhn,
     "cifar10": load_cifar10,
+    "cats-dogs": load_cats_dogs,
 }
 _LOCAL = {
     "npz:PATH": "NumPy archive with x_train, y_train, x_test, y_test and, optionally, x_unlabelled",
@@ -40,6 +41,7 @@ def describe() -> dict[str, str]:
         "fashion-mnist": "clothes, 28x28 grey, 10 classes; 60,000 to train, 10,000 to test",
         "svhn": "house numbers, 32x32 colour, 10 classes; 73,257 to train, 26,032 to test",
         "cifar10": "animals and vehicles, 32x32 colour, 10 classes; 50,000 to train, 10,000 to test",
+        "cats-dogs": "the cats and dogs of cifar10, 32x32 colour, 2 classes; 10,000 to train, 2,000 to test",
         **_LOCAL,
     }
 
@@ -52,21 +54,24 @@ def load(
     Args:
         name: one of `names()`, `npz:PATH` or `folder:PATH`.
         data_root: where downloaded datasets lie, in torchvision's layout.
-        image_size: for `folder:PATH`, the side of the square that images are resized and cropped to.
+        image_size: the side of the square that images are resized to; those of `folder:PATH` are also cropped.
 
     Raises:
         UsageError: unknown name; data that are missing, broken or unfit; an option without effect.
     """
     kind, _, path = name.partition(":")
-    if image_size is not None and kind != "folder":
-        raise UsageError(f"--image-size has no effect on dataset {shorten(name)!r}; only folder:PATH is resized.")
+    if image_size is not None and kind != "folder" and name not in _OFFICIAL:
+        resized = ", ".join([*_OFFICIAL, "folder:PATH"])
+        raise UsageError(f"--image-size has no effect on dataset {shorten(name)!r}; resized are {resized}.")
+    if image_size is not None and not SMALLEST <= image_size <= LARGEST:
+        raise UsageError(f"--image-size {image_size}: allowed are {SMALLEST} to {LARGEST}.")
     try:
         if kind in ("npz", "folder") and path:
             return load_npz(path) if kind == "npz" else load_folder(path, image_size, announce)
         if name in _GENERATED:
             return _GENERATED[name]()
         if name in _OFFICIAL:
-            return _OFFICIAL[name](Path(os.path.expanduser(data_root)), announce)
+            return _OFFICIAL[name](Path(os.path.expanduser(data_root)), announce, image_size)
     except OSError as error:  # a folder without permission, a failing disk
         raise UsageError(f"dataset {shorten(name)!r}: {shorten(error.filename, 300)}: {error.strerror}.") from error
     raise unknown("dataset", name, [*names(), *_LOCAL])

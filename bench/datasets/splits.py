@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.datasets.dataset import Dataset
 from bench.datasets.firewall import Examiner, Indices, LabelledSet
+from bench.datasets.prototypes import prototypes
 from bench.datasets.selections import SELECTIONS, file_selection, parse_budgets, read_index_file, selection_name
 from bench.errors import UsageError, shorten, unknown
 from bench.streams import numpy_generator
@@ -43,8 +44,9 @@ def make_split(
     """Draws the split of a run.
 
     Args:
-        selection: `balanced` (every class as often as possible), `random`, `first` (the order of the file), or
-            `file:HASH` (the order of `index_file`, the same for every seed).
+        selection: `balanced` (every class as often as possible), `random`, `first` (the order of the file),
+            `prototypes` (typical images, the same for every seed, not nested), or `file:HASH` (the order of
+            `index_file`, the same for every seed).
         validation: so many labelled images are held out. They change no labelled set.
         unlabelled: cap on the unlabelled pool; None: all images outside the labelled and validation sets.
 
@@ -55,7 +57,7 @@ def make_split(
         raise UsageError(f"label budget {budget}: {dataset.name} has 1 to {dataset.n_train} labels to give.")
     if validation < 0:
         raise UsageError(f"--validation {validation}: allowed are 0 and larger numbers.")
-    order, tail = _orders(dataset, seed, selection, index_file)
+    order, tail = _orders(dataset, seed, budget, selection, index_file)
     if budget > len(order):
         raise UsageError(f"index file {shorten(index_file)} has {len(order)} entries, fewer than the budget {budget}.")
     labelled = order[:budget]
@@ -75,7 +77,9 @@ def make_split(
     )
 
 
-def _orders(dataset: Dataset, seed: int, selection: str, index_file: Path | None) -> tuple[Indices, Indices]:
+def _orders(
+    dataset: Dataset, seed: int, budget: int, selection: str, index_file: Path | None
+) -> tuple[Indices, Indices]:
     """The order in which labelled images are taken, and the one in which validation images are."""
     rng = numpy_generator(seed, "split", dataset.content_hash)
     if selection == "balanced":
@@ -86,6 +90,9 @@ def _orders(dataset: Dataset, seed: int, selection: str, index_file: Path | None
     if selection == "first":
         order = np.arange(dataset.n_train)
         return order, order[::-1]
+    if selection == "prototypes":
+        picked, tail = prototypes(dataset, budget), _balanced(dataset, rng)[1]
+        return picked, tail[~np.isin(tail, picked)]
     if selection.startswith("file:") and index_file is not None:
         listed, tail = _listed(dataset, selection, index_file), _balanced(dataset, rng)[1]
         return listed, tail[~np.isin(tail, listed)]

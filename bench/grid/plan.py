@@ -19,8 +19,16 @@ PROTOCOLS = ("common", "paper", "smoke")
 
 
 @dataclass(frozen=True)
+class Row:
+    """A recipe that goes by a name of its own: a variant and the fields that are set."""
+
+    variant: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Options:
-    """What `bench run` was asked for, as typed."""
+    """What `bench run` was asked for, as typed; `variants` may name `rows`."""
 
     variants: str = "supervised,fm,triple"
     labels: str = "20,50,100"
@@ -33,6 +41,7 @@ class Options:
     scale: float | None = None
     validation: int = 0
     unlabelled: int | None = None
+    rows: Mapping[str, Row] = field(default_factory=dict)
 
 
 def plan(options: Options, dataset: Dataset) -> list[Run]:
@@ -50,39 +59,64 @@ def plan(options: Options, dataset: Dataset) -> list[Run]:
             unlabelled=options.unlabelled, index_file=index_file,
         )  # fmt: skip
     runs = []
-    for variant in variants:
-        base = base_recipe(variant, options.protocol, dataset)
-        recipe = override(base, variant.name, settings.get(variant.name, {}))
+    for name, variant in variants.items():
+        own = options.rows[name].fields if name in options.rows else {}
+        plain = base_recipe(variant, options.protocol, dataset, {}, name)
+        base = base_recipe(variant, options.protocol, dataset, own, name) if own else plain
+        recipe = override(base, name, settings.get(name, {}))
         if options.protocol == "smoke" and recipe.smoke() != recipe:
-            raise UsageError(f"--set {variant.name}: beyond the smoke protocol's {SMOKE_LIMITS}.")
+            raise UsageError(f"--set {name}: beyond the smoke protocol's {SMOKE_LIMITS}.")
         for budget in budgets:
             task = task_of(dataset, budget, options.validation, options.unlabelled)
             steps = _steps(variant(task, recipe), options)
-            _check_recipe(variant(task, recipe), settings.get(variant.name, {}))
+            schedule = {} if options.protocol == "smoke" else own  # whose epochs smoke runs cut down to steps
+            _check_recipe(variant(task, recipe), {**schedule, **settings.get(name, {})}, name)
             _check_pools(variant(task, recipe), dataset)
-            runs += [_run(variant, base, recipe, dataset, budget, selection, seed, steps, options) for seed in seeds]
+            row = _label(name, base, recipe) if name in options.rows else None
+            runs += [
+                _run(variant, plain, recipe, dataset, budget, selection, seed, steps, options, row) for seed in seeds
+            ]
     return runs
 
 
-def check(options: Options) -> tuple[list[type[Variant]], Settings]:
+def check(options: Options) -> tuple[dict[str, type[Variant]], Settings]:
     """What can be refused without the dataset, which may have to be downloaded first; the variants and their settings.
+
+    Both go by the name that was asked for: a variant's or a row's.
 
     Raises:
         UsageError: an unknown variant, protocol or selection; malformed seeds; a schedule or settings that cannot be.
     """
-    variants = [registry.get(name) for name in parse_names(options.variants, "--variants")]
+    variants = {name: _variant(name, options.rows) for name in parse_names(options.variants, "--variants")}
     if options.protocol not in PROTOCOLS:
         raise unknown("protocol", options.protocol, PROTOCOLS)
     parse_seeds(options.seeds)
     selection_name(options.label_selection)
     _check_schedule(options)
-    return variants, _settings(options, [v.name for v in variants])
+    return variants, _settings(options, list(variants))
 
 
-def base_recipe(variant: type[Variant], protocol: str, dataset: Dataset) -> Recipe:
-    """The protocol's own recipe for a dataset, before any field is set."""
+def _variant(name: str, rows: Mapping[str, Row]) -> type[Variant]:
+    if name in rows:
+        return registry.get(rows[name].variant)
+    if rows and name not in registry.names():
+        raise unknown("variant", name, {*registry.names(), *rows}, "(rows of the suite included)")
+    return registry.get(name)
+
+
+def _label(name: str, base: Recipe, recipe: Recipe) -> str:
+    """A row's name, and the fields that were typed besides."""
+    before, after = base.model_dump(mode="json"), recipe.model_dump(mode="json")
+    typed = ",".join(f"{field}={value}" for field, value in sorted(after.items()) if value != before[field])
+    return f"{name}[{typed}]" if typed else name
+
+
+def base_recipe(variant: type[Variant], protocol: str, dataset: Dataset, row: Mapping[str, Any], name: str) -> Recipe:
+    """The protocol's own recipe for a dataset with a suite's fields; `smoke` is cut down after these are set."""
     shape_class = task_of(dataset, 1, 0, None).shape_class
-    return variant.recipe_for(protocol, dataset.name, shape_class)
+    if protocol != "smoke":
+        return override(variant.recipe_for(protocol, dataset.name, shape_class), name, row)
+    return override(variant.full_recipe_for_smoke(dataset.name, shape_class), name, row).smoke()
 
 
 def task_of(dataset: Dataset, budget: int, validation: int, unlabelled: int | None) -> Task:
@@ -127,19 +161,19 @@ def _steps(variant: Variant, options: Options) -> int:
     return variant.steps()
 
 
-def _check_recipe(variant: Variant, fields: Mapping[str, Any]) -> None:
+def _check_recipe(variant: Variant, fields: Mapping[str, Any], row: str) -> None:
     """Refuses fields that were set and would do nothing."""
     recipe: Recipe = variant.recipe
     if fields.get("epochs") is not None and recipe.steps is not None:
         raise UsageError(
-            f"{variant.name}.epochs={recipe.epochs} has no effect: the recipe counts in steps ({recipe.steps}). "
-            f"Use --steps, or set {variant.name}.steps=null as well."
+            f"{row}.epochs={recipe.epochs} has no effect: the recipe counts in steps ({recipe.steps}). "
+            f"Use --steps, or set {row}.steps=null as well."
         )
     for name in fields:
         if cause := recipe.without_effect(name):
-            why = " and ".join(f"{variant.name}.{field} is {value}" for field, value in cause.items())
-            also = " or ".join(f"{variant.name}.{field}" for field in cause)
-            raise UsageError(f"{variant.name}.{name} has no effect while {why}. Leave it out, or set {also} as well.")
+            why = " and ".join(f"{row}.{field} is {value}" for field, value in cause.items())
+            also = " or ".join(f"{row}.{field}" for field in cause)
+            raise UsageError(f"{row}.{name} has no effect while {why}. Leave it out, or set {also} as well.")
     if recipe.evaluate_with == "ema" and not any(p.ema for phase in variant.phases() for p in phase.players):
         raise UsageError(f"{variant.name}.evaluate_with=ema: this variant keeps no averaged weights. Allowed: raw.")
 
@@ -156,7 +190,7 @@ def _check_pools(variant: Variant, dataset: Dataset) -> None:
 
 def _run(
     variant: type[Variant], base: Recipe, recipe: Recipe, dataset: Dataset, budget: int, selection: str, seed: int,
-    steps: int, options: Options,
+    steps: int, options: Options, row: str | None,
 ) -> Run:  # fmt: skip
     values, defaults = recipe.model_dump(mode="json"), base.model_dump(mode="json")
     label = options.protocol
@@ -176,6 +210,7 @@ def _run(
         protocol=label,
         recipe=values,
         overrides={name: value for name, value in values.items() if value != defaults[name]},
+        row=row,
         **fixed,
     )
 

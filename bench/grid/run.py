@@ -32,12 +32,13 @@ class Run(BaseModel):
     steps: int
     validation: int = 0
     unlabelled: int | None = None  # cap on the unlabelled pool; None: all of it
+    row: str | None = None  # what a suite calls the recipe
 
     @property
     def label(self) -> str:
-        """The variant as tables show it: `fm`, or `fm[lr=0.3]` where fields were overridden."""
-        if not self.overrides:
-            return self.variant
+        """The variant as tables show it: `fm`, `fm[lr=0.3]` where fields were overridden, or what a suite calls it."""
+        if self.row or not self.overrides:
+            return self.row or self.variant
         fields = ",".join(f"{name}={value}" for name, value in sorted(self.overrides.items()))
         return f"{self.variant}[{fields}]"
 

@@ -1,19 +1,35 @@
-"""Suites: YAML files that name a grid. Each key is an option of `bench run`; `about` says what the suite is."""
+"""Suites: YAML files that name grids. Each key is an option of `bench run`, and three texts say what the suite is.
+
+Two keys are a suite's own: `rows` gives recipes names of their own (a variant and fields, or another row and what
+differs from it), and `parts` lists several grids, each with the keys that differ from those of the whole.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError, unknown
+from bench.errors import UsageError, shorten, unknown
 from bench.grid.options import parse_value, read_yaml
+from bench.grid.plan import Row
 
 KEYS = (
-    "variants", "dataset", "labels", "label_selection", "seeds", "protocol", "set",
-    "steps", "scale", "validation", "unlabelled",
+    "variants", "dataset", "labels", "label_selection", "seeds", "protocol", "set", "steps", "scale", "validation",
+    "unlabelled", "image_size",
 )  # fmt: skip
 TEXTS = ("about", "source", "deviations")
+NUMBERS = ("steps", "validation", "unlabelled", "scale", "image_size")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The options of each grid, by name with underscores, and the rows that the grids may name."""
+
+    parts: tuple[dict[str, Any], ...]
+    rows: Mapping[str, Row]
 
 
 def folder() -> Path:
@@ -24,8 +40,8 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
-def load(name: str) -> dict[str, Any]:
-    """The options that a suite sets, by name with underscores; lists become comma-separated text, as typed.
+def load(name: str) -> Suite:
+    """Lists become comma-separated text, as typed.
 
     Raises:
         UsageError: unknown suite, unreadable file, unknown key, a value of a wrong type.
@@ -34,10 +50,12 @@ def load(name: str) -> dict[str, Any]:
     if not name.endswith((".yaml", ".yml")) and name not in names():
         raise unknown("suite", name, names(), "Or the path of a .yaml file.")
     content = read_yaml(path, "--suite")
-    for key in content:
-        if key not in KEYS + TEXTS:
-            raise unknown(f"key of suite {path.name}", key, KEYS + TEXTS)
-    return {key: _option(path, key, value) for key, value in content.items() if key in KEYS}
+    rows = _rows(path, content.pop("rows", {}))
+    parts = content.pop("parts", [{}])
+    if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
+        raise UsageError(f"--suite {path.name}: parts must be a list of mappings of options.")
+    whole = _options(path, content)
+    return Suite(tuple({**whole, **_options(path, part, texts=())} for part in parts), rows)
 
 
 def about(name: str) -> str:
@@ -45,8 +63,31 @@ def about(name: str) -> str:
     return " ".join(str(read_yaml(folder() / f"{name}.yaml", "--suite").get("about", "")).split())
 
 
+def _rows(path: Path, content: Any) -> dict[str, Row]:
+    """Rows by name; one that is `like` an earlier row takes over its variant and fields."""
+    rows: dict[str, Row] = {}
+    for name, given in content.items() if isinstance(content, dict) else [("rows", None)]:
+        row = given if isinstance(given, dict) else {}
+        base = rows.get(str(row.get("like")), Row(str(row.get("variant", ""))))
+        fields = row.get("set", {})
+        if set(row) - {"variant", "like", "set"} or not base.variant or not isinstance(fields, dict):
+            raise UsageError(
+                f"--suite {path.name}: row {shorten(name)!r} must hold `variant`, or `like` and the name of a row "
+                "above it, and may hold `set` with recipe fields."
+            )
+        rows[name] = Row(base.variant, {**base.fields, **{field: parse_value(v) for field, v in fields.items()}})
+    return rows
+
+
+def _options(path: Path, content: Mapping[str, Any], texts: tuple[str, ...] = TEXTS) -> dict[str, Any]:
+    for key in content:
+        if key not in KEYS + texts:
+            raise unknown(f"key of suite {path.name}", str(key), (*KEYS, *texts, "rows", "parts"))
+    return {key: _option(path, key, value) for key, value in content.items() if key in KEYS}
+
+
 def _option(path: Path, key: str, value: Any) -> Any:
-    if key in ("steps", "validation", "unlabelled", "scale"):
+    if key in NUMBERS:
         number = parse_value(value)
         allowed = (int, float) if key == "scale" else (int,)
         if isinstance(number, bool) or not isinstance(number, allowed):

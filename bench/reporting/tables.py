@@ -100,7 +100,14 @@ def _cell(cell: pd.Series, digits: int, show_n: bool) -> str:
         text += f" ± {cell['std']:.{digits}f}"
     if cell["n"] and show_n:
         text += f" (n={cell['n']})"
+    if cell["n"] and _picked(cell["selection"]):
+        text += " *"
     return text + (f" ({cell['failed']} failed)" if cell["failed"] else "")
+
+
+def _picked(selection: str) -> bool:
+    """Whether somebody chose the labelled images: by hand (an index file), or `prototypes` in their stead."""
+    return selection == "prototypes" or selection.startswith("file:")
 
 
 def _notes(group: pd.DataFrame, protocol: str, policy: str) -> str:
@@ -118,6 +125,8 @@ def _notes(group: pd.DataFrame, protocol: str, policy: str) -> str:
         notes.append("One run shows no spread.")
     if group["failed"].any():
         notes.append("Runs that failed or diverged are counted, not averaged.")
+    if group["selection"].map(_picked).any():
+        notes.append("* The labelled images were picked, not drawn: the same for every seed.")
     if left_out := int(group["left_out"].sum()):
         notes.append(f"Left out: {left_out} without validation errors to go by.")
     if protocol.startswith("smoke"):

@@ -50,7 +50,7 @@ def test_all_that_equals_another_row_is_left_out() -> None:
 def test_every_technique_of_every_variant_can_be_switched(name: str) -> None:
     """Each row is a valid recipe of another identity than the base."""
     kind = registry.get(name)
-    recipe = kind.recipe_for("common", "digits", "grey")
+    recipe = next(iter(kind.recipes["common"].values()))
     for technique in kind.techniques.values():
         assert technique.on.keys() == technique.off.keys()
     rows = changes(kind, recipe, None, []) if kind.techniques else []

@@ -127,7 +127,8 @@ def test_manifold_adds_the_change_of_the_logits(
 
 
 def test_neighbours_are_a_step_of_the_given_length_apart(recorded_noise: Callable[..., Any]) -> None:
-    z, moved = neighbours(recorded_noise(), 6, 10, 0.25).split(6)
+    noise = recorded_noise()
+    z, moved = neighbours(noise.uniform(6, 10), noise, 0.25).split(6)
     assert torch.linalg.vector_norm(moved - z, dim=1).tolist() == pytest.approx([0.25] * 6)
     assert z.min() >= 0
     assert z.max() < 1

@@ -29,6 +29,20 @@ SVHN: Mapping[str, Any] = {
 }
 CIFAR10: Mapping[str, Any] = {**SVHN, "epochs": 1200, "classifier": (96, 192)}
 DECONVOLUTIONS: Mapping[str, Any] = {"generator": (512, 256, 128)}
+# opetrova/SemiSupervisedPytorchGAN (ResNet-18, 40 epochs), for images above 32 pixels and for cats against dogs.
+LARGE: Mapping[str, Any] = {
+    "epochs": 40,
+    "lr": 2e-3,
+    "evaluations": 40,
+    "network": "resnet",
+    "batch": 64,
+    "input_noise": 0.0,
+    "input_dropout": 0.0,
+    "hidden_dropout": 0.0,
+    "eps_inside": False,
+    "ema_zero_start": False,
+}
+LARGE_GAN: Mapping[str, Any] = {**LARGE, "labelled_batch": 100, "latent": "normal", "labelled_in_pool": False}
 COMMON_FIXED: Mapping[str, Any] = {"evaluate_with": "ema"}
 CLASSIFIER_FIXED: Mapping[str, Any] = {"batch": 50, "eps_inside": False, "ema_zero_start": False}
 COMMON_SEARCH: Mapping[str, Choice | LogUniform] = {
@@ -62,8 +76,20 @@ def label_smoothing() -> Any:
     return setting(0.0, "one-sided label smoothing: real images have the target 1 - this", ge=0, lt=1, neutral=0.0)
 
 
-PERCEPTRON: dict[str, Any] = {"unused_if": {"network": "conv"}}
+# Networks of published code, by author: parts/networks/sources.py and resnet.py
+SOURCES = ("silva", "ghaboosi", "raghav", "sgan", "resnet")
+HIDDEN_LAYERS = {
+    "conv": 9,
+    "silva": 6,
+    "ghaboosi": 4,
+    "raghav": 4,
+    "sgan": 3,
+    "resnet": 1,
+}  # that features can be taken from
+PERCEPTRON: dict[str, Any] = {"unused_if": {"network": ("conv", *SOURCES)}}
 CONVOLUTIONS: dict[str, Any] = {"unused_if": {"network": "mlp"}}
+CHANNELS: dict[str, Any] = {"unused_if": {"network": ("mlp", *SOURCES)}}
+WIDTHS: dict[str, Any] = {"unused_if": {"network": SOURCES}}
 
 
 class ClassifierRecipe(Recipe):
@@ -76,14 +102,14 @@ class ClassifierRecipe(Recipe):
     )
     classifier: tuple[Width, ...] = setting(
         (1000, 500, 250, 250, 250), "hidden widths of the classifier; channels of its two blocks of convolutions",
-        min_length=1,
+        min_length=1, **WIDTHS,
     )  # fmt: skip
     input_noise: float = setting(0.3, "standard deviation of the noise on the pixels", ge=0, le=10)
     hidden_noise: float = setting(0.5, "standard deviation of noise before further layers", ge=0, le=10, **PERCEPTRON)
     input_dropout: float = setting(0.2, "dropout of the pixels", ge=0, lt=1, neutral=0.2, **CONVOLUTIONS)
     hidden_dropout: float = setting(0.5, "dropout after each block", ge=0, lt=1, neutral=0.5, **CONVOLUTIONS)
     channel_dropout: Literal["none", "input", "all"] = setting(
-        "none", "which dropouts drop whole channels", neutral="none", **CONVOLUTIONS
+        "none", "which dropouts drop whole channels", neutral="none", **CHANNELS
     )
     beta1: float = setting(0.5, "Adam's decay of the first moment", ge=0, lt=1)
     eps_inside: bool = setting(True, "Adam's epsilon under the square root, as in the authors' code")
@@ -103,11 +129,40 @@ class ClassifierRecipe(Recipe):
     def ema(self) -> Ema:
         return Ema(self.ema_decay, start="zero" if self.ema_zero_start else "weights")
 
+    def schedule(self) -> Callable[[float], float]:
+        """The factor on lr."""
+        return linear_decay(self.decay_from)
+
+
+Network = Literal["mlp", "conv", "silva", "ghaboosi", "raghav", "sgan", "resnet"]
+
+
+def source_network() -> Any:
+    why = "perceptrons, networks for 32 x 32 colour images, or those of published code, by author"
+    return setting("mlp", why, neutral="mlp")
+
+
+class SourceRecipe(ClassifierRecipe):
+    """What published code needs besides: its networks, and how it trains and evaluates them."""
+
+    network: Network = source_network()  # type: ignore[assignment]
+    batch_statistics: bool = setting(
+        False, "batch norm takes the batch's own statistics in evaluation, too", neutral=False,
+        unused_if={"network": ("mlp", "conv")},
+    )  # fmt: skip
+    decay_to: float = setting(
+        0.0, "factor on lr at the end, reached exponentially from `decay_from` on; 0: linearly to 0", ge=0, le=1,
+        neutral=0.0,
+    )  # fmt: skip
+
+    def schedule(self) -> Callable[[float], float]:
+        return exponential_decay(self.decay_from, self.decay_to) if self.decay_to else super().schedule()
+
 
 class GeneratorRecipe(ClassifierRecipe):
     """A classifier beside an unconditional generator."""
 
-    generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
+    generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1, **WIDTHS)
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
     historical_weight: float = historical_averaging()
     virtual_batch_norm: bool = setting(
@@ -131,9 +186,14 @@ class TwoPlayerRecipe(GeneratorRecipe):
     )
 
 
-class AdversarialRecipe(TwoPlayerRecipe):
+class AdversarialRecipe(TwoPlayerRecipe, SourceRecipe):
     """A score of images as real, and a generator's loss of up to three terms."""
 
+    network: Network = source_network()  # the first base class has fewer
+    labelled_batch: int | None = setting(None, "labelled images per step; unset: batch", ge=1, batch=True, neutral=None)
+    latent: Literal["uniform", "symmetric", "normal"] = setting(
+        "uniform", "z is uniform in [0, 1) or in [-1, 1), or standard normal", neutral="uniform"
+    )
     smoothing: float = label_smoothing()
     matching_weight: float = setting(0.0, "w_fm, on feature matching", ge=0, le=1000, neutral=0.0)
     matching: Literal["mean-square", "l1", "squared-norm"] = setting(
@@ -154,7 +214,7 @@ class AdversarialRecipe(TwoPlayerRecipe):
 
     @model_validator(mode="after")
     def _layer_exists(self) -> Self:
-        layers = len(self.classifier) if self.network == "mlp" else 9
+        layers = len(self.classifier) if self.network == "mlp" else HIDDEN_LAYERS[self.network]
         if self.feature_layer > layers:
             raise ValueError(f"the discriminator has {layers} hidden layers")
         return self

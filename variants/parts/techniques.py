@@ -42,10 +42,11 @@ class VirtualBatchNorm(Layer):
 class Referenced(Stack):
     """A generator with virtual batch norm: its reference batch, fixed at the start, goes ahead of every batch."""
 
-    def __init__(self, reference: int, latent: int, *layers: nn.Module) -> None:
+    def __init__(self, reference: Tensor, *layers: nn.Module) -> None:
+        """`reference [batch, latent]`: as z is in training."""
         super().__init__(*layers)
         self.reference: Tensor
-        self.register_buffer("reference", torch.rand(reference, latent))  # z ~ U[0, 1), as in training
+        self.register_buffer("reference", reference)
 
     def forward(self, x: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
         return super().forward(torch.cat([self.reference, x]), noise, update)[len(self.reference) :]

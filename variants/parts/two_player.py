@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from bench.variant import Draw, Nets, Noise, Phase, Player, Recipe, State, Task, Technique, Variant
 from variants.parts.losses import MATCHING, pull_away, real_loss
 from variants.parts.networks.choice import classifier, generator
-from variants.parts.networks.mlp import LATENT
-from variants.parts.recipes import AdversarialRecipe, GeneratorRecipe, TwoPlayerRecipe, linear_decay
+from variants.parts.networks.mlp import LATENT, sample
+from variants.parts.recipes import SOURCES, AdversarialRecipe, GeneratorRecipe, TwoPlayerRecipe
 
 Loss = tuple[Tensor, dict[str, Tensor]]
 
@@ -46,21 +46,25 @@ class Unconditional(Variant):
     def player(self, name: str, loss: Callable[..., Any], **own: Any) -> Player:
         """A player that trains the network of its name with the recipe's optimiser and schedule, but for its `own`."""
         r = self.recipe
-        common = {"lr": r.lr, "optimiser": r.adam(), "schedule": linear_decay(r.decay_from), "networks": (name,)}
+        common = {"lr": r.lr, "optimiser": r.adam(), "schedule": r.schedule(), "networks": (name,)}
         common |= {"historical_weight": r.historical_weight}
         return Player(name=name, loss=loss, **{**common, **own})
 
     def initialise_generator(self, nets: Nets, noise: Noise) -> None:
         """Data-dependent, as that of the classifier; perceptrons have none."""
         if self.recipe.network == "conv":
-            nets.generator.calibrate(noise.uniform(self.recipe.initial_batch, self.latent), noise)
+            nets.generator.calibrate(self.z(noise, self.recipe.initial_batch), noise)
+
+    def z(self, noise: Noise, batch: int) -> Tensor:
+        """What the generator makes images of, `[batch, latent]`."""
+        return sample(noise, batch, self.latent)
 
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
-        return nets.generator(noise.uniform(len(labels), self.latent), noise)
+        return nets.generator(self.z(noise, len(labels)), noise)
 
     def fakes(self, nets: Nets, noise: Noise) -> Tensor:
         """G(z), `[batch, *image_shape]`."""
-        return nets.generator(noise.uniform(self.recipe.batch, self.latent), noise)
+        return nets.generator(self.z(noise, self.recipe.batch), noise)
 
 
 class TwoPlayer(Unconditional):
@@ -102,9 +106,12 @@ class TwoPlayer(Unconditional):
         return nets.discriminator(images)[:, : self.task.classes]
 
     def answers(self, nets: Nets, noise: Noise, *batches: Tensor) -> Sequence[Tensor]:
-        """The discriminator's logits for each batch, from one pass unless answers depend on the rest of a batch."""
-        if self.recipe.minibatch_kernels:
-            return [nets.discriminator(images, noise) for images in batches]
+        """The discriminator's logits for each batch, from one pass unless answers depend on the rest of a batch.
+
+        Batch norm's running statistics, where there are some, follow the second batch: the unlabelled images.
+        """
+        if self.recipe.minibatch_kernels or self.recipe.network in SOURCES:
+            return [nets.discriminator(images, noise, update=i == 1) for i, images in enumerate(batches)]
         return nets.discriminator(torch.cat(batches), noise).split([len(images) for images in batches])
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
@@ -131,6 +138,13 @@ class Adversarial(TwoPlayer):
         "label-smoothing": LABEL_SMOOTHING,
         "pull-away": PULL_AWAY,
     }
+
+    def draws(self) -> Mapping[str, Draw]:
+        r = self.recipe
+        return {**super().draws(), "labelled": Draw(r.labelled_batch or r.batch, "labelled", "tiled")}
+
+    def z(self, noise: Noise, batch: int) -> Tensor:
+        return sample(noise, batch, self.latent, self.recipe.latent)
 
     def score(self, logits: Tensor) -> Tensor:
         """s `[batch]` for the discriminator's outputs `[batch, outputs]`."""

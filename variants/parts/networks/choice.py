@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from bench.variant import Task
 from variants.parts.layers import Stack
-from variants.parts.networks import conv, mlp
-from variants.parts.recipes import ClassifierRecipe, GeneratorRecipe, TwoPlayerRecipe
+from variants.parts.networks import conv, mlp, resnet, sources
+from variants.parts.recipes import (
+    SOURCES,
+    AdversarialRecipe,
+    ClassifierRecipe,
+    GeneratorRecipe,
+    SourceRecipe,
+    TwoPlayerRecipe,
+)
 
 
 def minibatch(recipe: ClassifierRecipe) -> mlp.Minibatch:
@@ -24,6 +32,12 @@ def classifier(task: Task, recipe: ClassifierRecipe, outputs: int) -> mlp.Classi
             task, recipe.classifier, outputs, input_noise=recipe.input_noise, hidden_noise=recipe.hidden_noise,
             minibatch=minibatch(recipe),
         )  # fmt: skip
+    if isinstance(recipe, SourceRecipe) and recipe.network in SOURCES:
+        build = resnet.resnet18 if recipe.network == "resnet" else partial(sources.source_classifier, recipe.network)
+        return build(
+            task, outputs, input_dropout=recipe.input_dropout, hidden_dropout=recipe.hidden_dropout,
+            running=not recipe.batch_statistics, minibatch=minibatch(recipe),
+        )  # fmt: skip
     return conv.conv_classifier(
         task, recipe.classifier, outputs,
         input_noise=recipe.input_noise, input_dropout=recipe.input_dropout, hidden_dropout=recipe.hidden_dropout,
@@ -33,7 +47,8 @@ def classifier(task: Task, recipe: ClassifierRecipe, outputs: int) -> mlp.Classi
 
 def norm(recipe: GeneratorRecipe, **own: Any) -> mlp.Norm:
     """The recipe's batch norm for generators; `own`: `gain` and `eps`."""
-    return mlp.Norm(reference=recipe.batch if recipe.virtual_batch_norm else 0, **own)
+    latent = recipe.latent if isinstance(recipe, AdversarialRecipe) else "uniform"
+    return mlp.Norm(reference=recipe.batch if recipe.virtual_batch_norm else 0, latent=latent, **own)
 
 
 def generator(task: Task, recipe: GeneratorRecipe, *, std: float | None = None, **own: Any) -> Stack:
@@ -43,4 +58,8 @@ def generator(task: Task, recipe: GeneratorRecipe, *, std: float | None = None, 
     """
     if recipe.network == "mlp":
         return mlp.generator(task, recipe.generator, norm(recipe, **own), std=std)
+    if recipe.network == "resnet":
+        return resnet.dcgan(task, norm(recipe, gain=True, eps=1e-5))
+    if recipe.network in SOURCES:
+        return sources.source_generator(recipe.network, task, norm(recipe, gain=True, eps=sources.EPS))
     return conv.conv_generator(task, recipe.generator, norm(recipe, **own))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,20 @@ from variants.parts.losses import quick_sigmoid, quick_softplus
 from variants.parts.techniques import MinibatchDiscrimination, Referenced, VirtualBatchNorm
 
 LATENT = 100  # z ~ U[0, 1)^100 in FM-GAN, Bad GAN and Triple-GAN
+Latent = Literal["uniform", "symmetric", "normal"]
 
 
-def neighbours(noise: Noise, batch: int, latent: int, step: float) -> Tensor:
-    """z and z + delta for z ~ U[0, 1)^latent and delta of length `step` in a random direction: `[2 batch, latent]`."""
-    z, u = noise.uniform(batch, latent), noise.normal(batch, latent)
+def sample(noise: Noise, batch: int, latent: int, kind: Latent = "uniform") -> Tensor:
+    """z `[batch, latent]`: uniform in [0, 1) or (`symmetric`) in [-1, 1), or standard normal."""
+    if kind == "normal":
+        return noise.normal(batch, latent)
+    z = noise.uniform(batch, latent)
+    return 2 * z - 1 if kind == "symmetric" else z
+
+
+def neighbours(z: Tensor, noise: Noise, step: float) -> Tensor:
+    """z and z + delta for z `[batch, latent]` and delta of length `step` in a random direction: `[2 batch, latent]`."""
+    u = noise.normal(*z.shape)
     return torch.cat([z, z + step * u * u.square().sum(-1, keepdim=True).rsqrt()])
 
 
@@ -127,6 +137,7 @@ class Norm:
     gain: bool = False
     eps: float = 1e-6
     reference: int = 0
+    latent: Latent = "uniform"
 
     def layer(self, features: int) -> nn.Module:
         if self.reference:
@@ -135,7 +146,10 @@ class Norm:
 
     def stack(self, latent: int, *layers: nn.Module) -> Stack:
         """The generator of these layers."""
-        return Referenced(self.reference, latent, *layers) if self.reference else Stack(*layers)
+        if not self.reference:
+            return Stack(*layers)
+        z = (torch.randn if self.latent == "normal" else torch.rand)(self.reference, latent)
+        return Referenced(2 * z - 1 if self.latent == "symmetric" else z, *layers)
 
 
 BATCH_NORM = Norm()

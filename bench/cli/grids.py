@@ -1,0 +1,58 @@
+"""From what was typed, and a suite, to grids of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.datasets import Dataset, parse_budgets
+from bench.execution import DataSource
+from bench.grid import Options, Run, check, plan, suites
+from bench.grid.plan import index_file_of
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One grid: its options, and where its data come from."""
+
+    options: Options
+    source: DataSource
+    ends_only: bool  # of the budgets: the smallest and the largest
+
+    def load(self) -> tuple[DataSource, Dataset, list[Run]]:
+        """The source as workers need it, the dataset and the runs."""
+        dataset, options = self.source.load(), self.options
+        if self.ends_only:
+            budgets = parse_budgets(options.labels, dataset.n_train)
+            options = replace(options, labels=",".join(map(str, sorted({min(budgets), max(budgets)}))))
+        runs = {run.id: run for run in plan(options, dataset)}  # smoke runs of rows that differ in length are the same
+        return replace(self.source, index_file=index_file_of(options)), dataset, list(runs.values())
+
+
+def grids(suite: str | None, typed: Mapping[str, Any], recipe: Path | None, data: Path) -> list[Grid]:
+    """The grids of a suite with what was typed in place of its own options; or the one grid that was typed.
+
+    Raises:
+        UsageError: what can be refused before any data are there.
+    """
+    loaded = suites.load(suite) if suite is not None else suites.Suite(({},), {})
+    found = []
+    for part in loaded.parts:
+        chosen = {**_without_schedule(part, typed), **typed}
+        smoke = suite is not None and chosen.get("protocol") == "smoke"
+        if smoke and "seeds" not in typed:
+            chosen["seeds"] = "1"
+        source = DataSource(chosen.pop("dataset", "digits"), data, chosen.pop("image_size", None))
+        options = Options(settings=chosen.pop("set", []), recipe=recipe, rows=loaded.rows, **chosen)
+        check(options)
+        found.append(Grid(options, source, ends_only=smoke and "labels" not in typed))
+    return found
+
+
+def _without_schedule(part: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """A suite's options, without its steps and scale where one was typed, or where smoke runs need none."""
+    if "steps" in typed or "scale" in typed or typed.get("protocol") == "smoke":
+        return {key: value for key, value in part.items() if key not in ("steps", "scale")}
+    return dict(part)

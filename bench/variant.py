@@ -25,7 +25,7 @@ by `torch.func.vmap`; so inside a loss:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -263,6 +263,7 @@ class Player:
     ema: Ema | None = None
     every: int = 1  # takes its turn every so many steps
     repeat: int = 1  # updates per turn, each with fresh noise
+    beta1: Callable[[float], float] | None = None  # progress -> Adam's first beta; None: the optimiser's own
     historical_weight: float = 0.0  # of |weights - their mean so far|^2 in the loss (arXiv:1606.03498, section 3.3)
 
 
@@ -332,9 +333,10 @@ class Variant:
 
     task: Task
     recipe: Any  # of type `recipe_type`
+    constant: Mapping[str, Tensor]  # what `constants` has returned, on the device
 
     def __init__(self, task: Task, recipe: Recipe) -> None:
-        self.task, self.recipe = task, recipe
+        self.task, self.recipe, self.constant = task, recipe, {}
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         """Constructors by name. Each runs with torch's generator set to a stream of its own, so `nn.Linear` is fine.
@@ -374,6 +376,13 @@ class Variant:
         draw = self.draws()["unlabelled"]
         pool = self.task.unlabelled + (self.task.labelled if draw.pool == "all" else 0)
         return max(1, pool // draw.size)
+
+    def constants(self, images: Iterable[Tensor]) -> Mapping[str, Tensor]:
+        """Tensors that depend on the data alone: computed once, the same for all runs. Losses read `self.constant`.
+
+        `images`: all training images, scaled, in parts `[n, *image_shape]`.
+        """
+        return {}
 
     def state(self) -> State:
         """Named tensors that a run carries along; a loss reads them and may return new values."""

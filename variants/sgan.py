@@ -10,7 +10,8 @@ state of its own over the same weights. Images are drawn with replacement, the l
 
 1. There real and generated images make two further steps of one optimiser; here one step of their mean.
 2. Batch norm's running statistics there mix labelled, unlabelled and generated images; here they are the unlabelled's.
-3. `common` has the classifier of the other methods, whose weights are normalised without batch norm.
+3. `common` has the classifier of the other methods, whose weights are normalised without batch norm; on colour images
+   it keeps its own.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class SGANRecipe(Recipe):
 
 def _common(key: str) -> SGANRecipe:
     tuned = {k: v for k, v in FM_TUNED["grey" if key == "colour" else key].items() if k != "unsupervised_weight"}
+    if key == "colour":
+        return SGANRecipe(batch=50, evaluate_with="ema", steps=COMMON[key]["steps"], lr=tuned["lr"])
     return SGANRecipe(**{"network": "mlp", "batch": 50, "evaluate_with": "ema", **COMMON[key], **tuned})
 
 

@@ -67,7 +67,7 @@ class Supervised(Variant):
             "large": SourceRecipe(**LARGE),
             "cats-dogs": SourceRecipe(**LARGE),
         },
-        "common": common(SourceRecipe, CLASSIFIER_FIXED, TUNED),
+        "common": common(SourceRecipe, CLASSIFIER_FIXED, TUNED, colour={}),
     }
     search = COMMON_SEARCH
 

@@ -23,7 +23,7 @@ from bench.variant import Ema, Nets, Noise, Phase, State, setting
 from variants.parts.confident import Loss, Schedule
 from variants.parts.losses import accuracy
 from variants.parts.recipes import common
-from variants.triple import COMMON_TRIPLE, TUNED, Triple, TripleRecipe
+from variants.triple import COMMON_COLOUR, COMMON_TRIPLE, TUNED, Triple, TripleRecipe
 
 
 class TransferRecipe(TripleRecipe):
@@ -39,7 +39,7 @@ class Transfer(Triple):
     recipes = {
         "paper": {"grey": TransferRecipe(epochs=1000, lr=1e-3, evaluations=60, evaluate_with="ema")},
         # Not tuned: the values found for `triple`.
-        "common": common(TransferRecipe, COMMON_TRIPLE, TUNED),
+        "common": common(TransferRecipe, COMMON_TRIPLE, TUNED, COMMON_COLOUR),
     }
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:

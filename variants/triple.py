@@ -14,6 +14,8 @@ Algorithm 1 has log(1 - D). That confidence is the only path of the adversarial 
 1. The averaged classifier starts at the live weights instead of 0: its start is forgotten after some hundred steps.
 2. The learning rate falls after every step instead of after every epoch, by the same factor over the schedule.
 3. Running batch-norm statistics of C move in its own step only, with the unlabelled images.
+4. On CIFAR-10 the images are whitened with 1e-3 added to the eigenvalues of their covariance; C's optimiser is plain
+   Adam, which there resets what has become NaN; the consistency term is on from the start of its ramp.
 4. Labelled images are tiled without end; images below 28 x 28 are enlarged for the convolutional classifier.
 5. The entropy's logarithms and the cross-entropies come from log-softmax and are not clipped.
 6. Running statistics and averages hold batch norm's variance, where the code's library holds its inverse square root.
@@ -33,24 +35,72 @@ from bench.variant import Choice, Draw, Ema, LogUniform, Nets, Noise, Phase, Pla
 from variants.parts.confident import Confident, ConfidentRecipe, Loss, Schedule
 from variants.parts.losses import fake_loss, real_loss, softplus
 from variants.parts.networks.mlp import LATENT
+from variants.parts.networks.thirteen import ConvGenerator, ConvPairDiscriminator
 from variants.parts.networks.triple import ConditionalGenerator, PairDiscriminator
-from variants.parts.recipes import COMMON_SEARCH, common, historical_averaging, label_smoothing
+from variants.parts.recipes import COLOUR_GENERATOR, COMMON_SEARCH, common, historical_averaging, label_smoothing
 from variants.parts.two_player import HISTORICAL_AVERAGING, LABEL_SMOOTHING
+
+CONVOLUTIONS = ("svhn", "cifar", "wn-conv")  # classifiers beside which generator and discriminator are convolutional
 
 
 class TripleRecipe(ConfidentRecipe):
-    generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1)
-    discriminator: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of D", min_length=1)
+    generator: tuple[Width, ...] = setting(
+        (500, 500), "hidden widths of the generator; channels of its three sizes", min_length=1
+    )
+    discriminator: tuple[Width, ...] = setting(
+        (1000, 500, 250, 250, 250), "hidden widths of D; channels at its three sizes", min_length=1
+    )
     positive_labelled: int | None = setting(None, "labelled pairs for D; unset: max(n // 100, 1)", ge=1, batch=True)
     positive_unlabelled: int = setting(400, "unlabelled images that D sees as positive", ge=1, batch=True)
     generated: int = setting(200, "generated images", ge=2, batch=True)
     adversarial_weight: float = setting(1.0, "w_adv, on C's adversarial term", ge=0, le=100)
     pseudo_weight: float = setting(0.1, "alpha_P, on C's cross-entropy for generated pairs", ge=0, le=100)
     pseudo_from: float = setting(0.3, "share of the main phase after which generated pairs train C", ge=0, lt=1)
+    classifier_lr: float | None = setting(None, "step size of C; unset: lr", gt=0, le=1, neutral=None)
+    classifier_decay_to: float | None = setting(
+        None, "factor on C's step size at the end; unset: decay_to", gt=0, le=1, neutral=None
+    )
     smoothing: float = label_smoothing()
     historical_weight: float = historical_averaging()
 
 
+COLOUR: dict[str, Any] = {
+    "epochs": 1000,
+    "lr": 3e-4,
+    "evaluations": 60,
+    "evaluate_with": "ema",
+    "generator": (512, 256, 128),
+    "discriminator": (32, 64, 128),
+    "adversarial_weight": 0.01,
+    "weight_decay": 0.0,
+    "pseudo_from": 0.2,
+    "pretrain_epochs": 0,
+}
+PAPER_SVHN: dict[str, Any] = {
+    **COLOUR,
+    "network": "svhn",
+    "labelled_batch": 200,
+    "unlabelled_batch": 200,
+    "positive_labelled": 20,
+    "positive_unlabelled": 180,
+    "pseudo_weight": 0.03,
+}
+PAPER_CIFAR10: dict[str, Any] = {
+    **COLOUR,
+    "network": "cifar",
+    "initial_batch": 100,
+    "labelled_batch": 100,
+    "unlabelled_batch": 100,
+    "positive_labelled": 40,
+    "positive_unlabelled": 160,
+    "classifier_lr": 3e-3,
+    "classifier_decay_to": 0.99**700,
+    "beta1_start": 0.9,
+    "entropy_weight": 0.0,
+    "balance_weight": 0.0,
+    "consistency_weight": 100.0,
+}
+COMMON_COLOUR: dict[str, Any] = {**COLOUR_GENERATOR, "network": "wn-conv", "discriminator": (16, 32, 64)}
 COMMON_TRIPLE: dict[str, Any] = {
     "network": "mlp",
     "generator": (128, 128),
@@ -113,8 +163,12 @@ class Triple(Confident):
     recipe_type = TripleRecipe
     recipe: TripleRecipe
     recipes = {
-        "paper": {"grey": TripleRecipe(epochs=1000, lr=1e-3, evaluations=60, evaluate_with="ema")},
-        "common": common(TripleRecipe, COMMON_TRIPLE, TUNED),
+        "paper": {
+            "grey": TripleRecipe(epochs=1000, lr=1e-3, evaluations=60, evaluate_with="ema"),
+            "svhn": TripleRecipe(**PAPER_SVHN),
+            "colour": TripleRecipe(**PAPER_CIFAR10),
+        },
+        "common": common(TripleRecipe, COMMON_TRIPLE, TUNED, COMMON_COLOUR),
     }
     search = {
         **COMMON_SEARCH,
@@ -135,6 +189,12 @@ class Triple(Confident):
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
+        if r.network in CONVOLUTIONS:
+            return {
+                **super().networks(),
+                "generator": lambda: ConvGenerator(task, r.generator),
+                "discriminator": lambda: ConvPairDiscriminator(task, r.discriminator),
+            }
         return {
             **super().networks(),
             "generator": lambda: ConditionalGenerator(task, r.generator),
@@ -154,16 +214,19 @@ class Triple(Confident):
     def player(self, name: str, loss: Callable[..., Any], schedule: Schedule, **own: Any) -> Player:
         return super().player(name, loss, schedule, historical_weight=self.recipe.historical_weight, **own)
 
+    def classifier_player(self, pseudo: bool) -> Player:
+        r = self.recipe
+        own = self.schedule(r.classifier_decay_to or r.decay_to)
+        loss, ema, beta1 = partial(self.classifier_loss, pseudo=pseudo), Ema(r.ema_decay), self.beta1()
+        return self.player("classifier", loss, own, lr=r.classifier_lr or r.lr, ema=ema, beta1=beta1)
+
     def main_phases(self, steps: float, schedule: Schedule) -> tuple[Phase, ...]:
         r = self.recipe
         rivals = (
             self.player("discriminator", self.discriminator_loss, schedule),
             self.player("generator", self.generator_loss, schedule),
         )
-        classifiers = [
-            self.player("classifier", partial(self.classifier_loss, pseudo=on), schedule, ema=Ema(r.ema_decay))
-            for on in (False, True)
-        ]
+        classifiers = [self.classifier_player(pseudo=on) for on in (False, True)]
         return (
             Phase("main", steps * r.pseudo_from, (*rivals, classifiers[0])),
             Phase("pseudo-labels", steps * (1 - r.pseudo_from), (*rivals, classifiers[1]), frozenset({"classifier"})),
@@ -216,7 +279,7 @@ class Triple(Confident):
         self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor, *, pseudo: bool
     ) -> Loss:
         r, unlabelled = self.recipe, batch["unlabelled"]
-        loss, logs, logits = self.semi_supervised(nets, batch, unlabelled, noise, r.balance_weight)
+        loss, logs, logits = self.semi_supervised(nets, batch, unlabelled, noise, r.balance_weight, progress)
         guess = self.one_hot(logits.argmax(-1))
         rejection = softplus(-nets.discriminator(unlabelled, guess, noise))
         confidence = F.softmax(logits, -1).amax(-1)

@@ -20,9 +20,11 @@ from bench.execution.cohorts import variant_of
 from bench.store import Record, Store
 from bench.training.executor import assemble
 from bench.training.storage import StackedNetwork, template
+from bench.training.trainer import PART
 from bench.variant import Nets, Task, Variant
 
 KEY = "ssgan-bench"  # of the card in a model file's metadata
+CONSTANT = "constant/"  # before the names of what `Variant.constants` has returned
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Trained:
             UsageError: the weights are not those of the variant's networks.
         """
         self.card, self.variant, self.weights = card, variant, dict(weights)
+        variant.constant = {k.partition("/")[2]: v for k, v in weights.items() if k.startswith(CONSTANT)}
         self.networks: dict[str, StackedNetwork] = {}
         self.tensors: dict[str, dict[str, Tensor]] = {}
         present = {name.split("/")[0] for name in weights}
@@ -98,7 +101,8 @@ class Trained:
 
         with torch.no_grad():
             self.variant.classify(Watched(), torch.zeros(2, *self.variant.task.image_shape))  # type: ignore[arg-type]
-        return Trained(self.card, self.variant, {k: v for k, v in self.weights.items() if k.split("/")[0] in used})
+        kept = {k: v for k, v in self.weights.items() if k.split("/")[0] in used or k.startswith(CONSTANT)}
+        return Trained(self.card, self.variant, kept)
 
     def metadata(self) -> dict[str, str]:
         """For a safetensors file that `read_model` reads."""
@@ -125,7 +129,9 @@ def of_record(store: Store, record: Record, load: Callable[[], Dataset]) -> tupl
     card = Card(
         run.id, run.variant, run.version, run.recipe, variant.task, dataset.shift, dataset.divisor, dataset.class_names
     )
-    return Trained(card, card.build(), _read(path)[0]), dataset
+    parts = (dataset.scale(part) for part in dataset.train_images.split(PART))
+    constants = {CONSTANT + name: value for name, value in variant.constants(parts).items()}
+    return Trained(card, card.build(), {**_read(path)[0], **constants}), dataset
 
 
 def read_model(path: Path) -> Trained:

@@ -24,6 +24,8 @@ from bench.training.historical import History
 from bench.training.schedule import Schedule
 from bench.variant import Noise, Phase, Player, Variant
 
+PART = 1000  # images at once, where all are looked at
+
 
 class Trainer:
     """A cohort in training: runs of one variant, dataset and recipe, which differ in seed or label budget.
@@ -47,6 +49,8 @@ class Trainer:
         self.schedule = Schedule(variant.phases(), steps, variant.recipe.evaluations)
         self.images = dataset.train_images.to(device)
         self.batches = Batches(variant.draws(), dataset, splits, seeds, device, self.images)
+        parts = (dataset.scale(part) for part in self.images.split(PART))
+        variant.constant = {name: value.to(device) for name, value in variant.constants(parts).items()}
         self.networks = self._networks(seeds)
         self.executor = choose(self.networks, device)
         self.generators = [torch_generator(device, seed, "noise") for seed in seeds]
@@ -134,6 +138,8 @@ class Trainer:
         losses, logs, state = self.executor.losses(player.loss, frozenset(player.networks), batch, tape, self.state, at)
         for group in self.optimisers[player.name].param_groups:
             group["lr"] = player.lr * player.schedule(progress)
+            if player.beta1 is not None:
+                group["betas"] = (player.beta1(progress), player.optimiser.betas[1])
         histories = self.histories.get(player.name, [])
         for history in histories:
             history.pull()

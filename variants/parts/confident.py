@@ -1,13 +1,15 @@
 """A classifier that uses its own confidence on unlabelled images: Triple-GAN's third player, without the other two.
 
     L = mean_lab CE(c(x), y) + w_ent mean_unl H(p(x)) + w_bal CE(uniform, mean_unl p) + wd |W_last|^2,  p = softmax(c)
+        + w_con(t) mean_unl mean_k (p_k(x; xi1) - p_k(x; xi2))^2        (CIFAR-10: two draws of the noise must agree)
 
 (Li et al., arXiv:1703.02291, section 3.2 and the authors' code, zhenxuan00/triple-gan.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import torch.nn.functional as F
@@ -29,7 +31,9 @@ from bench.variant import (
     setting,
 )
 from variants.parts.losses import accuracy, balance, entropy
-from variants.parts.networks.mlp import noisy_classifier
+from variants.parts.networks.conv import conv_classifier as salimans_classifier
+from variants.parts.networks.mlp import Classifier, noisy_classifier
+from variants.parts.networks.thirteen import cifar_classifier, svhn_classifier, zca
 from variants.parts.networks.triple import conv_classifier
 from variants.parts.recipes import exponential_decay
 
@@ -37,20 +41,29 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 Schedule = Callable[[float], float]
 
 
-PERCEPTRON: dict[str, Any] = {"unused_if": {"network": "conv"}}
+PERCEPTRON: dict[str, Any] = {"unused_if": {"network": ("conv", "svhn", "cifar")}}
+NOISE: dict[str, Any] = {"unused_if": {"network": ("svhn", "cifar")}}
+CONSISTENCY: dict[str, Any] = {"unused_if": {"consistency_weight": 0.0}}
 PRETRAINING: dict[str, Any] = {"unused_if": {"pretrain_epochs": 0}}
 
 
 class ConfidentRecipe(Recipe):
-    network: Literal["conv", "mlp"] = setting("conv", "the classifier: the paper's convolutions, or a perceptron")
+    network: Literal["conv", "mlp", "svhn", "cifar", "wn-conv"] = setting(
+        "conv", "the classifier: the paper's for MNIST, SVHN or CIFAR-10, or FM-GAN's perceptron or convolutions"
+    )
     classifier: tuple[Width, ...] = setting(
-        (1000, 500, 250, 250, 250), "hidden widths of the perceptron", min_length=1, **PERCEPTRON
+        (1000, 500, 250, 250, 250), "hidden widths of FM-GAN's classifiers", min_length=1, **PERCEPTRON
     )
-    input_noise: float = setting(0.3, "noise on the pixels, of the perceptron and any discriminator", ge=0, le=10)
-    hidden_noise: float = setting(0.5, "noise on hidden layers, of the perceptron and any discriminator", ge=0, le=10)
+    input_noise: float = setting(
+        0.3, "noise on the pixels, of FM-GAN's classifiers and MNIST's discriminator", ge=0, le=10, **NOISE
+    )
+    hidden_noise: float = setting(
+        0.5, "noise on hidden layers of perceptrons and of MNIST's discriminator", ge=0, le=10, **NOISE
+    )
     initial_batch: int = setting(
-        500, "images for the perceptron's data-dependent initialisation", ge=2, batch=True, **PERCEPTRON
-    )
+        500, "images for the data-dependent initialisation", ge=2, batch=True,
+        unused_if={"network": ("conv", "svhn")},
+    )  # fmt: skip
     labelled_batch: int | None = setting(None, "labelled images for C; unset: min(100, n)", ge=1, batch=True)
     unlabelled_batch: int | None = setting(None, "unlabelled images; unset: max(100, 10000 // n)", ge=1, batch=True)
     beta1: float = setting(0.5, "Adam's decay of the first moment", ge=0, lt=1)
@@ -63,6 +76,18 @@ class ConfidentRecipe(Recipe):
     pretrain_batch: int = setting(500, "unlabelled images per step of pre-training", ge=1, batch=True, **PRETRAINING)
     pretrain_lr: float = setting(3e-4, "step size of pre-training", gt=0, le=1, **PRETRAINING)
     pretrain_balance_weight: float = setting(0.3, "w_bal in pre-training", ge=0, le=100, **PRETRAINING)
+    beta1_start: float | None = setting(
+        None, "beta1 of C in the first quarter of training, from which it falls to beta1", ge=0, lt=1, neutral=None
+    )
+    consistency_weight: float = setting(
+        0.0, "w_con, on the difference of C's answers under two draws of its noise", ge=0, le=1000, neutral=0.0
+    )
+    consistency_of: Literal["probabilities", "logits"] = setting(
+        "probabilities", "which answers are compared", neutral="probabilities", **CONSISTENCY
+    )
+    consistency_ramp: float = setting(
+        0.08, "share of training over which w_con rises", gt=0, le=1, neutral=0.08, **CONSISTENCY
+    )
     ema_decay: float = setting(0.99, "decay of C's averaged weights", gt=0, lt=1)
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
 
@@ -73,16 +98,27 @@ class Confident(Variant):
     recipe: Any  # a ConfidentRecipe; subclasses name their own
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
+        return {"classifier": self._classifier}
+
+    def _classifier(self) -> Classifier:
         r, task = self.recipe, self.task
-        return {
-            "classifier": lambda: (
-                conv_classifier(task)
-                if r.network == "conv"
-                else noisy_classifier(
-                    task, r.classifier, task.classes, input_noise=r.input_noise, hidden_noise=r.hidden_noise
-                )
-            )
-        }
+        if r.network == "conv":
+            return conv_classifier(task)
+        if r.network == "svhn":
+            return svhn_classifier(task)
+        if r.network == "cifar":
+            return cifar_classifier(task, lambda: (self.constant["whitening"], self.constant["mean"]))
+        noise = {"input_noise": r.input_noise}
+        if r.network == "mlp":
+            return noisy_classifier(task, r.classifier, task.classes, hidden_noise=r.hidden_noise, **noise)
+        dropouts: Any = {"input_dropout": 0.2, "hidden_dropout": 0.5, "channel_dropout": "none"}
+        return salimans_classifier(task, r.classifier, task.classes, **noise, **dropouts)
+
+    def constants(self, images: Iterable[Tensor]) -> Mapping[str, Tensor]:
+        if self.recipe.network != "cifar":
+            return {}
+        whitening, mean = zca(images)
+        return {"whitening": whitening, "mean": mean}
 
     @property
     def pool(self) -> Pool:
@@ -140,8 +176,16 @@ class Confident(Variant):
         common = {"lr": r.lr, "optimiser": Adam((r.beta1, 0.999)), "schedule": schedule}
         return Player(name, (name,), loss, **{**common, **own})
 
+    def beta1(self) -> Callable[[float], float] | None:
+        """C's beta1: in a schedule of 1000 epochs it leaves its start after epoch 250 and has fallen some 15 later."""
+        r = self.recipe
+        if r.beta1_start is None:
+            return None
+        return lambda t: r.beta1 + (r.beta1_start - r.beta1) * math.exp(-((500 * max(0.0, t - 0.25)) ** 2) / 50)
+
     def initial_draws(self) -> Mapping[str, Draw]:
-        return {} if self.recipe.network == "conv" else {"images": Draw(self.recipe.initial_batch, "all")}
+        calibrated = self.recipe.network not in ("conv", "svhn")
+        return {"images": Draw(self.recipe.initial_batch, "all")} if calibrated else {}
 
     def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
         nets.classifier.calibrate(batch["images"], noise)
@@ -151,23 +195,38 @@ class Confident(Variant):
 
     def pretraining_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         weight = self.recipe.pretrain_balance_weight
-        loss, logs, _ = self.semi_supervised(nets, batch, batch["pretraining"], noise, weight)
+        loss, logs, _ = self.semi_supervised(nets, batch, batch["pretraining"], noise, weight, progress)
         return loss, logs
 
     def semi_supervised(
-        self, nets: Nets, batch: Any, unlabelled: Tensor, noise: Noise, balance_weight: float
+        self, nets: Nets, batch: Any, unlabelled: Tensor, noise: Noise, balance_weight: float, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """The loss in the module's docstring; also returns c(x) of the unlabelled images."""
         r, (images, labels) = self.recipe, batch["labelled"]
-        l_lab, l_unl = nets.classifier(images, noise), nets.classifier(unlabelled, noise, update=True)
+        l_lab = nets.classifier(images, noise)
+        l_unl = nets.classifier(unlabelled, noise, update=not r.consistency_weight)
         supervised, h, b = F.cross_entropy(l_lab, labels), entropy(l_unl), balance(l_unl)
         loss = supervised + r.entropy_weight * h + balance_weight * b
         loss = loss + r.weight_decay * last_layer_norm(nets.classifier.tensors)
         logs = {"supervised": supervised, "entropy": h, "balance": b, "accuracy": accuracy(l_lab, labels)}
+        if r.consistency_weight:
+            logs["consistency"] = self.consistency(l_unl, nets.classifier(unlabelled, noise, update=True))
+            loss = loss + self.consistency_now(progress) * logs["consistency"]
         return loss, logs, l_unl
+
+    def consistency(self, first: Tensor, second: Tensor) -> Tensor:
+        """Mean squared difference of two answers `[batch, K]`."""
+        if self.recipe.consistency_of == "probabilities":
+            first, second = first.softmax(-1), second.softmax(-1)
+        return (first - second).square().mean()
+
+    def consistency_now(self, progress: Tensor) -> Tensor:
+        """w_con(t) = w_con exp(-5 (1 - t / ramp)^2), w_con itself after the ramp."""
+        rest = (1 - progress / self.recipe.consistency_ramp).clamp(min=0)
+        return self.recipe.consistency_weight * (-5 * rest.square()).exp()
 
 
 def last_layer_norm(tensors: Mapping[str, Tensor]) -> Tensor:
     """|W|^2 of the classifier's last layer; under weight norm the rows have length g."""
-    weight = tensors["head.layers.0.weight"] if "head.layers.0.weight" in tensors else tensors["head.layers.1.scale"]
-    return weight.square().sum()
+    names = ("head.layers.0.weight", "head.layers.1.scale", "head.layers.0.scale")
+    return next(tensors[name] for name in names if name in tensors).square().sum()

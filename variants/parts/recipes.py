@@ -14,7 +14,7 @@ COMMON: Mapping[str, Mapping[str, Any]] = {
     "digits": {"steps": 1000, "classifier": (256, 128, 64)},
     "vector": {"steps": 1000, "classifier": (128, 128)},
     "grey": {"steps": 3000, "classifier": (500, 250, 125)},
-    "colour": {"steps": 3000, "classifier": (500, 250, 125)},
+    "colour": {"steps": 3000, "network": "conv", "classifier": (16, 32)},
 }
 # Salimans et al.'s networks and schedules for colour images (arXiv:1606.03498 and the head of its code).
 SVHN: Mapping[str, Any] = {
@@ -43,6 +43,7 @@ LARGE: Mapping[str, Any] = {
     "ema_zero_start": False,
 }
 LARGE_GAN: Mapping[str, Any] = {**LARGE, "labelled_batch": 100, "latent": "normal", "labelled_in_pool": False}
+COLOUR_GENERATOR: Mapping[str, Any] = {"generator": (128, 64, 32)}
 COMMON_FIXED: Mapping[str, Any] = {"evaluate_with": "ema"}
 CLASSIFIER_FIXED: Mapping[str, Any] = {"batch": 50, "eps_inside": False, "ema_zero_start": False}
 COMMON_SEARCH: Mapping[str, Choice | LogUniform] = {
@@ -54,15 +55,21 @@ COMMON_SEARCH: Mapping[str, Choice | LogUniform] = {
 }
 
 
-def common(kind: type[Recipe], fixed: Mapping[str, Any], tuned: Mapping[str, Mapping[str, Any]]) -> dict[str, Recipe]:
+def common(
+    kind: type[Recipe],
+    fixed: Mapping[str, Any],
+    tuned: Mapping[str, Mapping[str, Any]],
+    colour: Mapping[str, Any] = COLOUR_GENERATOR,
+) -> dict[str, Recipe]:
     """A variant's `common` recipes: the part that all variants share, its own fixed fields, and what tuning found.
 
-    `tuned` maps the keys of `COMMON` to fields; colour images take those of grey ones.
+    `tuned` maps the keys of `COMMON` to fields; colour images take those of grey ones, and `colour`.
     """
-    return {
-        key: kind(**{**COMMON_FIXED, **shared, **fixed, **tuned["grey" if key == "colour" else key]})
-        for key, shared in COMMON.items()
-    }
+    recipes = {}
+    for key, shared in COMMON.items():
+        found = tuned["grey" if key == "colour" else key]
+        recipes[key] = kind(**{**COMMON_FIXED, **shared, **fixed, **found, **(colour if key == "colour" else {})})
+    return recipes
 
 
 def historical_averaging() -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.variant import Task
 from variants.parts.layers import BatchNorm, Dropout, Linear, Stack
-from variants.parts.networks.conv import Enlarge, GlobalAveragePool
+from variants.parts.networks.conv import GlobalAveragePool
 from variants.parts.networks.mlp import LATENT, Classifier, Minibatch, Norm
 
 EPS, RATE = 1e-3, 0.01  # of batch norm
@@ -57,6 +57,19 @@ def deconv(inputs: int, outputs: int, kernel: int, stride: int, *, same: bool = 
     return glorot(nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, extra))
 
 
+class Resize(nn.Module):
+    """Images to `side x side`: smaller ones by nearest neighbour, larger ones by averaging."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        if max(x.shape[2:]) > self.side:
+            return F.adaptive_avg_pool2d(x, self.side)
+        return x if min(x.shape[2:]) == self.side else F.interpolate(x, size=(self.side, self.side))
+
+
 class Fit(nn.Module):
     """Images of the network's size to those of the task, tanh to the data's range."""
 
@@ -84,7 +97,7 @@ def source_classifier(
         return BatchNorm(width, running=running, eps=EPS, rate=RATE)
 
     layers, features = _CLASSIFIERS[name](task.image_shape[0], Dropout(hidden_dropout), norm)
-    body = Stack(Enlarge(SIDES[name]), Dropout(input_dropout), *layers)
+    body = Stack(Resize(SIDES[name]), Dropout(input_dropout), *layers)
     return Classifier(body, Stack(*minibatch.layers(features), Linear(features + minibatch.kernels, outputs)))
 
 

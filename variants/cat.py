@@ -45,8 +45,8 @@ PAPER = CatRecipe(
     ema_zero_start=False,
     generator=(500, 500, 1000),
 )
-# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not tuned
-# yet: a starting point that no comparison should rest on.
+# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not
+# tuned yet: a starting point that no comparison should rest on.
 START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {

@@ -25,8 +25,8 @@ class CTRecipe(FMRecipe):
     feature_consistency: float = setting(0.0, "lambda_f, the same for the features", ge=0, le=1000, neutral=0.0)
 
 
-# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not tuned
-# yet: a starting point that no comparison should rest on.
+# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not
+# tuned yet: a starting point that no comparison should rest on.
 START: dict[str, Any] = {"lr": 3e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {

@@ -38,8 +38,8 @@ PAPER_CIFAR10: dict[str, Any] = {
     "labelled_batch": 100, "unlabelled_batch": 100, "entropy_weight": 0.0, "balance_weight": 0.0,
     "consistency_weight": 100.0,
 }  # fmt: skip
-# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not tuned
-# yet: a starting point that no comparison should rest on.
+# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not
+# tuned yet: a starting point that no comparison should rest on.
 START: dict[str, Any] = {"lr": 3e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.99}
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {

@@ -37,8 +37,8 @@ class ManifoldRecipe(FMRecipe):
 SHARED: dict[str, Any] = {**DECONVOLUTIONS, "matching": "l1"}
 PAPER_SVHN: dict[str, Any] = {**SVHN, **SHARED, "epochs": 400, "decay_from": 300 / 400, "batch": 50}
 PAPER_CIFAR10: dict[str, Any] = {**CIFAR10, **SHARED, "epochs": 1400, "decay_from": 1200 / 1400, "batch": 25}
-# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not tuned
-# yet: a starting point that no comparison should rest on.
+# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not
+# tuned yet: a starting point that no comparison should rest on.
 START: dict[str, Any] = {"lr": 3e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {

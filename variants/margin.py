@@ -52,8 +52,8 @@ class MarginRecipe(GeneratorRecipe):
     smoothing: float = label_smoothing()
 
 
-# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not tuned
-# yet: a starting point that no comparison should rest on.
+# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not
+# tuned yet: a starting point that no comparison should rest on.
 START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {
@@ -85,7 +85,7 @@ class Margin(Unconditional):
             MarginRecipe,
             {**CLASSIFIER_FIXED, "generator": (128, 128), "discriminator": (256, 128, 64)},
             TUNED,
-            colour={**COLOUR_GENERATOR, "discriminator": (16, 32)},
+            colour={**COLOUR_GENERATOR, "discriminator": (12, 24)},
         ),
     }
     search = {

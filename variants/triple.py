@@ -100,7 +100,7 @@ PAPER_CIFAR10: dict[str, Any] = {
     "balance_weight": 0.0,
     "consistency_weight": 100.0,
 }
-COMMON_COLOUR: dict[str, Any] = {**COLOUR_GENERATOR, "network": "wn-conv", "discriminator": (16, 32, 64)}
+COMMON_COLOUR: dict[str, Any] = {**COLOUR_GENERATOR, "network": "wn-conv", "discriminator": (12, 24, 48)}
 COMMON_TRIPLE: dict[str, Any] = {
     "network": "mlp",
     "generator": (128, 128),

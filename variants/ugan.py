@@ -101,8 +101,8 @@ PAPER_CIFAR10 = UGANRecipe(
     consistency_weight=0.5, consistency_of="logits",
 )  # fmt: skip
 COMMON_UGAN: dict[str, Any] = {**COMMON_TRIPLE, "bad_generator": (128, 128), "bad_generated": 50}
-# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not tuned
-# yet: a starting point that no comparison should rest on.
+# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not
+# tuned yet: a starting point that no comparison should rest on.
 START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98}
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {
@@ -132,7 +132,12 @@ class UGAN(Triple):
     recipe: UGANRecipe
     recipes = {
         "paper": {"grey": PAPER, "svhn": PAPER_SVHN, "colour": PAPER_CIFAR10},
-        "common": common(UGANRecipe, COMMON_UGAN, TUNED, {**COMMON_COLOUR, "bad_generator": (128, 64, 32)}),
+        "common": common(
+            UGANRecipe,
+            COMMON_UGAN,
+            TUNED,
+            {**COMMON_COLOUR, "discriminator": (8, 16, 32), "bad_generator": (128, 64, 32)},
+        ),
     }
     search = {
         **Triple.search,

@@ -38,8 +38,8 @@ class VanillaRecipe(GeneratorRecipe):
     smoothing: float = label_smoothing()
 
 
-# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not tuned
-# yet: a starting point that no comparison should rest on.
+# "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not
+# tuned yet: a starting point that no comparison should rest on.
 START: dict[str, Any] = {"lr": 2e-3, "input_noise": 0.2, "hidden_noise": 0.2, "ema_decay": 0.98, "head_from": 0.5}
 TUNED: dict[str, dict[str, Any]] = {
     "digits": {

@@ -74,7 +74,7 @@ def test_two_circles_lie_around_their_radii() -> None:
 
 def test_every_name_has_one_line() -> None:
     lines = describe()
-    assert names() == ["digits", "two-circles", "mnist", "fashion-mnist", "svhn", "cifar10"]
+    assert names() == ["digits", "two-circles", "mnist", "fashion-mnist", "svhn", "cifar10", "cats-dogs"]
     assert set(lines) == {*names(), "npz:PATH", "folder:PATH"}
     assert not [line for line in lines.values() if "\n" in line or not line]
 
@@ -96,7 +96,13 @@ def test_unknown_names(name: str, meant: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist", "npz:x.npz"])
+@pytest.mark.parametrize("size", [0, 3, 1025])
+def test_image_sizes_out_of_range_are_refused(size: int) -> None:
+    with pytest.raises(UsageError, match=f"--image-size {size}: allowed are 4 to 1024"):
+        load("mnist", NOWHERE, image_size=size)
+
+
+@pytest.mark.parametrize("name", ["digits", "two-circles", "npz:x.npz"])
 def test_image_size_is_refused_where_it_has_no_effect(name: str) -> None:
     with pytest.raises(UsageError, match="--image-size has no effect"):
         load(name, NOWHERE, image_size=32)

@@ -278,3 +278,24 @@ def test_a_data_folder_that_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data"):
         obtain(_one_file(b"good", b"good"), tmp_path / "file", lambda message: None)
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_cats_and_dogs_are_two_classes_of_cifar10(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), np.arange(40) % 10
+    np.savez(tmp_path / "cifar10.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    dataset = load("cats-dogs", tmp_path, announce=silent)
+    assert dataset.class_names == ("cat", "dog")
+    assert np.array_equal(dataset.train_images.numpy(), x[np.isin(y, [3, 5])].transpose(0, 3, 1, 2))
+    assert [members.tolist() for members in dataset.vault.by_class()] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert dataset.n_test == 4
+
+
+def test_images_are_resized_and_the_name_says_so(svhn_root: Path) -> None:
+    plain, large = (load("svhn", svhn_root, image_size=size, announce=silent) for size in (None, 48))
+    assert large.name == "svhn-48"
+    assert large.image_shape == (3, 48, 48)
+    assert large.train_images.dtype == torch.uint8
+    assert large.content_hash != plain.content_hash
+    means = [images.float().mean().item() for images in (plain.train_images, large.train_images)]
+    assert means[0] == pytest.approx(means[1], abs=1)

@@ -111,7 +111,7 @@ def test_a_missing_index_file(tmp_path: Path) -> None:
 
 
 def test_selections_keep_their_names_and_files_get_that_of_their_content(tmp_path: Path) -> None:
-    for name in ("balanced", "random", "first"):
+    for name in ("balanced", "random", "first", "prototypes"):
         assert selection_name(name) == (name, None)
     paths = tmp_path / "a.txt", tmp_path / "b.txt"
     for path in paths:
@@ -122,7 +122,9 @@ def test_selections_keep_their_names_and_files_get_that_of_their_content(tmp_pat
 
 @pytest.mark.parametrize("option", ["blanced", "", ".", "nowhere/list.txt", "x" * 9000, "a\0b"])
 def test_unknown_selections(option: str) -> None:
-    with pytest.raises(UsageError, match=r"Allowed: balanced, first, random. Or the path of an index file") as caught:
+    with pytest.raises(
+        UsageError, match=r"Allowed: balanced, first, prototypes, random. Or the path of an index file"
+    ) as caught:
         selection_name(option)
     assert len(str(caught.value)) < 400
     if option == "blanced":

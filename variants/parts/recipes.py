@@ -14,7 +14,7 @@ COMMON: Mapping[str, Mapping[str, Any]] = {
     "digits": {"steps": 1000, "classifier": (256, 128, 64)},
     "vector": {"steps": 1000, "classifier": (128, 128)},
     "grey": {"steps": 3000, "classifier": (500, 250, 125)},
-    "colour": {"steps": 3000, "network": "conv", "classifier": (16, 32)},
+    "colour": {"steps": 3000, "network": "conv", "classifier": (12, 24)},
 }
 # Salimans et al.'s networks and schedules for colour images (arXiv:1606.03498 and the head of its code).
 SVHN: Mapping[str, Any] = {

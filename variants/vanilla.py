@@ -5,8 +5,10 @@ First phase, without any label:    L_D = -1/2 mean_unl log D(x) - 1/2 mean_gen l
 Second phase, D and G left alone:  L_H = mean_lab CE(h(f(x)), y),    f: D's last hidden layer, with its noise
 
 What a GAN has learnt before it sees a label: the background system of the semi-supervised methods, which train both
-together. There is no paper of this pair; the recipe `paper` takes FM-GAN's networks, optimiser and number of epochs, of
-which the head `h`, a single layer, gets the last tenth.
+together. On digits it does not reach the supervised baseline (reports/digits.md): features that were learnt without a
+label and then frozen serve worse than features that a few labels shape. There is no paper of this pair; the recipe
+`paper` takes FM-GAN's networks, optimiser and number of epochs, of which the head `h`, a single layer, gets the last
+tenth.
 """
 
 from __future__ import annotations

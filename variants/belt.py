@@ -22,7 +22,7 @@ from variants.fm import TUNED
 from variants.parts.heads import k_logits_score
 from variants.parts.losses import accuracy, fake_loss, real_loss
 from variants.parts.networks.mlp import noisy_classifier
-from variants.parts.recipes import COMMON, COMMON_FIXED
+from variants.parts.recipes import COMMON, COMMON_FIXED, COMMON_SEARCH
 from variants.parts.two_player import Loss
 
 RADIUS, WIDTH = 0.75, 0.025
@@ -46,6 +46,8 @@ class Belt(Variant):
     recipes = {
         "common": {"vector": BeltRecipe(**{**COMMON_FIXED, **COMMON["vector"], **TUNED["vector"]})},
     }
+
+    search = COMMON_SEARCH
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task

@@ -59,7 +59,7 @@ class SGAN(Variant):
     recipe_type = SGANRecipe
     recipe: SGANRecipe
     recipes = {
-        "paper": {"grey": SGANRecipe(steps=8000, lr=1e-3, evaluations=20)},
+        "paper": {"grey": SGANRecipe(steps=8000, lr=1e-3, evaluations=40)},
         # Not tuned: the values found for `fm`.
         "common": {key: _common(key) for key in COMMON},
     }

@@ -28,7 +28,7 @@ def cell(**changes: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         **{"dataset": "digits", "protocol": "common", "variant": "fm", "budget": 20, "policy": "last"},
         **{"n": 10, "failed": 0, "mean": 100 * 2 / 3, "std": 1.236, "ci_low": 65.0, "ci_high": 68.0},
-        **{"median": 66.0, "min": 1 / 3, "validation": 0, "left_out": 0},
+        **{"median": 66.0, "min": 1 / 3, "validation": 0, "left_out": 0, "selection": "balanced"},
     }
     made = fields | changes
     return {"base_variant": made["variant"], **made}
@@ -218,3 +218,10 @@ def test_render_refuses(wrong: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"cells": frame(), "format": "csv", "metric": "accuracy", "policy": "last"}
     with pytest.raises(UsageError, match=message):
         render(**arguments | wrong)
+
+
+@pytest.mark.parametrize(("selection", "marked"), [("prototypes", True), ("file:0123abcd", True), ("random", False)])
+def test_cells_with_picked_labels_are_marked(selection: str, marked: bool) -> None:
+    text = markdown_table(frame(cell(selection=selection)))
+    assert (" *" in text.split("Policy")[0].replace("**", "")) == marked
+    assert ("labelled images were picked" in text) == marked

@@ -44,7 +44,7 @@ def weight_gradient(x: Tensor, weight: Tensor) -> Tensor:
 
 
 @pytest.mark.usefixtures("no_warning")
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", [name for name in registry.names() if name != "belt"])  # which has no grey images
 def test_a_traced_training_has_the_bits_of_an_untraced_one(name: str, make_trainer: MakeTrainer) -> None:
     kind = registry.get(name)
     recipe: Recipe = kind.recipe_for("common", "digits", "grey")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.store import Record
 
 KINDS = ("variants", "datasets", "suites", "runs")
+FIGURES = ("curves", "circles", "samples")
 
 
 @app.command(epilog="Example:  bench table results/runs --format csv --policy mean-last-10 --output table.csv")
@@ -172,21 +173,21 @@ def command(record: Record) -> str:
 
 @app.command(epilog="Example:  bench plot curves results/runs --variants fm --output curves.svg")
 def plot(
-    kind: Annotated[str, typer.Argument(metavar="curves|circles", show_default=False)],
+    kind: Annotated[str, typer.Argument(metavar="curves|circles|samples", show_default=False)],
     results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
     output: Annotated[Path | None, option("--output", metavar="FILE", help="Default: KIND.svg.")] = None,
     variants: Annotated[str | None, option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
     dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
 ) -> int:
-    """Draw learning curves (test error against steps, published ones beside them), or what is learnt of two circles."""
+    """Draw learning curves beside published ones, what was learnt of two circles, or generated images side by side."""
     from bench.analysis.runs import runs_frame, select
     from bench.grid import parse_names
     from bench.grid.stale import recipe_identity
     from bench.reporting.curves import plot_curves
     from bench.store import Store
 
-    if kind not in ("curves", "circles"):
-        raise unknown("kind of figure", kind, ["curves", "circles"])
+    if kind not in FIGURES:
+        raise unknown("kind of figure", kind, FIGURES)
     output = output or Path(f"{kind}.svg")
     records = _records(results, stale=False)
     names = parse_names(variants, "--variants") if variants is not None else None
@@ -196,6 +197,10 @@ def plot(
         from bench.reporting.circles import plot_circles
 
         out.print(plot_circles(Store(results), chosen, output), markup=False)
+    elif kind == "samples":
+        from bench.reporting.side_by_side import plot_samples
+
+        plot_samples(Store(results), chosen, output)
     else:
         plot_curves(chosen, output)
     out.print(f"wrote {output}", markup=False)

@@ -150,3 +150,12 @@ def test_circles_are_drawn_and_measured(bench_cli: Cli, tmp_path: Path) -> None:
     assert rows["supervised"][2].strip() == "–"
     with Image.open("c.png") as picture:
         assert picture.size[0] > 900
+
+
+def test_samples_are_drawn_side_by_side(bench_cli: Cli) -> None:
+    words = ["--labels", "20", "--seeds", "2", "--steps", "2", "--jobs", "1", "--samples"]
+    assert bench_cli("run", "--variants", "supervised,fm,triple", *words).code == 0
+    assert bench_cli("plot", "samples", "--output", "s.png").code == 0
+    with Image.open("s.png") as picture:
+        assert picture.size == (2 * 462, 275)  # two panels: the classifier has no images, further seeds are not shown
+    assert "no runs with generated images" in bench_cli("plot", "samples", "--variants", "supervised").err

@@ -7,7 +7,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
@@ -72,13 +72,13 @@ def _searchable(kind: type[Variant], field: str, values: tuple[Any, ...]) -> Non
 
 def alive(kind: type[Variant]) -> None:
     """For every field some other value changes what a run comes to, with at least one of the recipes that use it."""
-    small = [_small(case, SMOKE_BATCH) for case in cases(kind)] + [_small(case, 2) for case in _further_cases(kind)]
+    usual = [_small(case, SMOKE_BATCH) for case in cases(kind)]
+    further = [_small(case, 2) for case in _further_cases(kind)]
     before = cache(effect)
     dead = []
     for field in kind.recipe_type.model_fields:
-        able = [case for case in small if not case.recipe.without_effect(field)] or [_made_able(small[0], field)]
-        for tries, case in itertools.product(TRIES, able):
-            if (verdict := _dead(case, field, before(case), tries)) is None:
+        for tries, case in itertools.product(TRIES, _able(usual, further, field)):
+            if (verdict := _dead(case, field, before, tries)) is None:
                 break
         else:
             dead.append(f"{field!r} {verdict}")
@@ -97,19 +97,26 @@ def _further_cases(kind: type[Variant]) -> list[Case]:
     return [Case(kind, "paper", recipe, synthetic(data, 10), tiny=True) for data, recipe in paper if data in SHAPES]
 
 
-def _made_able(case: Case, field: str) -> Case:
-    """The case with what leaves the field without effect changed."""
-    cause = case.recipe.without_effect(field)
-    assert cause is not None
-    first = next(iter(cause))
-    return _with(case, **{first: next(others(case.recipe, first))})
+def _able(usual: list[Case], further: list[Case], field: str) -> list[Case]:
+    """The cases in which the field may have an effect. Changing a usual one for it costs less than a further one."""
+    able = [case for case in usual if not case.recipe.without_effect(field)] or _made_able(usual[0], field)
+    return able + [case for case in further if not case.recipe.without_effect(field)]
 
 
-def _dead(case: Case, field: str, before: dict[str, Tensor], tries: int) -> str | None:
-    """None as soon as another value of the field has an effect; else what was wrong."""
+def _made_able(case: Case, field: str) -> list[Case]:
+    """The case with what leaves the field without effect changed; none where no other value of that is valid."""
+    first = next(iter(case.recipe.without_effect(field) or ()))
+    return [_with(case, **{first: value}) for value in itertools.islice(others(case.recipe, first), 1)]
+
+
+def _dead(case: Case, field: str, of: Callable[[Case], dict[str, Tensor]], tries: int) -> str | None:
+    """None as soon as another value of the field has another effect than `of` the case; else what was wrong."""
     if field == "epochs":
         case = _with(case, steps=None, epochs=1)
-        before = effect(case)
+    try:
+        before = of(case)
+    except Exception as error:  # a case that was changed may not fit the data; another one may
+        return f"fails ({describe(error, case.kind)})"
     if field == "evaluate_with" and not any(name.startswith("averaged") for name in before):
         return None  # nothing is averaged, so there is nothing to choose
     values = list(itertools.islice(others(case.recipe, field), tries))

@@ -159,7 +159,7 @@ class SourceRecipe(ClassifierRecipe):
     )  # fmt: skip
     decay_to: float = setting(
         0.0, "factor on lr at the end, reached exponentially from `decay_from` on; 0: linearly to 0", ge=0, le=1,
-        neutral=0.0,
+        neutral=0.0, unused_if={"decay_from": 1.0},
     )  # fmt: skip
 
     def schedule(self) -> Callable[[float], float]:

@@ -24,7 +24,7 @@ from bench.training.executor import LoopExecutor
 from bench.training.schedule import Schedule
 from bench.variant import SMOKE_BATCH, Choice, Recipe, Variant
 
-STEPS = 3  # a variant of three phases sees all of them
+STEPS = 3  # at least; one more than there are phases
 TRIES = (2, 8)  # other values of a field, per recipe: in a first round, and before it is called dead
 
 
@@ -136,11 +136,12 @@ def _with(case: Case, **values: Any) -> Case:
 
 def effect(case: Case) -> dict[str, Tensor]:
     """What a short run comes to, what its accuracy is read from, and how long and how divided a full one would be."""
-    trainer = case.trainer((0,), STEPS, executor=LoopExecutor)
+    variant = case.variant()
+    phases = sum(phase.share > 0 for phase in variant.phases())
+    trainer = case.trainer((0,), max(STEPS, phases + 1), executor=LoopExecutor)
     trainer.train()
     found = snapshot(trainer, 0)
     found["read"] = found[_read(case, found)]
-    variant = case.variant()
     found["phases"] = torch.tensor(Schedule(variant.phases(), 1000, 1).ends)
     return found | {"steps": torch.tensor(variant.steps()), "images": torch.tensor(len(trainer.evaluator.test_images))}
 

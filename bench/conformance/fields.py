@@ -25,7 +25,7 @@ from bench.training.schedule import Schedule
 from bench.variant import SMOKE_BATCH, Choice, Recipe, Variant
 
 STEPS = 3  # at least; one more than there are phases
-TRIES = (2, 8)  # other values of a field, per recipe: in a first round, and before it is called dead
+TRIES = (2, 8)  # other values of a field, per recipe: the likely ones, then more
 
 
 def well_formed(kind: type[Variant]) -> None:
@@ -77,7 +77,7 @@ def alive(kind: type[Variant]) -> None:
     before = cache(effect)
     dead = []
     for field in kind.recipe_type.model_fields:
-        for tries, case in itertools.product(TRIES, _able(usual, further, field)):
+        for case, tries in itertools.product(_able(usual, further, field), TRIES):
             if (verdict := _dead(case, field, before, tries)) is None:
                 break
         else:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from typing import cast
+from itertools import repeat
 
 import torch
-from joblib import Parallel, delayed
 
 from bench import registry
 from bench.conformance import bits, fields, inputs, purity
@@ -48,9 +50,13 @@ def _timed(name: str, function: Callable[[type[Variant]], None], kind: type[Vari
 
 
 def check_in_workers(variant: str, kind: type[Variant], jobs: int) -> Iterator[Result]:
-    """The same in `jobs` processes, which load `kind` themselves from what `registry.resolve` takes."""
-    workers = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="all", return_as="generator")
-    return cast(Iterator[Result], workers(delayed(_in_worker)(name, variant, kind.name) for name in CHECKS))
+    """The same in `jobs` processes, which find `kind` themselves by what `registry.resolve` takes.
+
+    On Linux they are forks: to import torch anew takes each of them as long as several checks.
+    """
+    method = "fork" if sys.platform == "linux" else "spawn"
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context(method)) as workers:
+        yield from workers.map(_in_worker, CHECKS, repeat(variant), repeat(kind.name))
 
 
 def _in_worker(name: str, variant: str, kind: str) -> Result:

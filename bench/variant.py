@@ -276,6 +276,11 @@ class Phase:
     players: tuple[Player, ...]
     fresh: frozenset[str] = frozenset()  # players whose optimiser state starts anew
 
+    def __post_init__(self) -> None:
+        names = [player.name for player in self.players]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Phase {self.name!r}: players need names of their own, not {', '.join(names)}")
+
 
 # --- randomness ------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@
     L_D  = mean_lab CE(l(x), y) - w/2 mean_unl log D(x) - w/2 mean_gen log(1 - D(G(z)))
     L_G  = mean_j (mean f_j(G(z)) - mean f_j(x))^2           (f: the last hidden layer, in training mode)
 
-The terms of L_G are those of `Adversarial` in parts/two_player.py, with w_fm = 1 and the others off.
+Both losses are those of `Adversarial` in parts/two_player.py; of L_G's terms w_fm = 1 and the others are off.
 
 The recipe `paper` follows the released code (openai/improved-gan, head), which differs from the article in the factors
 1/2 and in the division of L_G by the number of features; so does this file. Deviations from that code:
@@ -22,12 +22,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from bench.variant import Choice, Nets, Noise, State, Technique, setting
+from bench.variant import Choice, Technique, setting
 from variants.parts.heads import k_logits_score
-from variants.parts.losses import accuracy, fake_loss, real_loss
 from variants.parts.recipes import (
     CIFAR10,
     CLASSIFIER_FIXED,
@@ -37,7 +35,7 @@ from variants.parts.recipes import (
     AdversarialRecipe,
     common,
 )
-from variants.parts.two_player import Adversarial, Loss
+from variants.parts.two_player import Adversarial
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
 # (results/reference/tuning); other grey and colour images take MNIST's,
@@ -100,11 +98,3 @@ class FM(Adversarial):
 
     def score(self, logits: Tensor) -> Tensor:
         return k_logits_score(logits)
-
-    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        labelled, labels = batch["labelled"]
-        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, batch["unlabelled"], self.fakes(nets, noise))
-        supervised = F.cross_entropy(l_lab, labels)
-        real, fake = real_loss(self.score(l_unl), self.recipe.smoothing), fake_loss(self.score(l_gen))
-        loss = supervised + self.recipe.unsupervised_weight * (0.5 * real + 0.5 * fake)
-        return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab, labels)}

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from bench.variant import Choice, Nets, Noise, State
+from bench.variant import Choice
 from variants.parts.heads import k_plus_one_score
-from variants.parts.losses import accuracy, fake_loss, real_loss
 from variants.parts.recipes import (
     CIFAR10,
     CLASSIFIER_FIXED,
@@ -31,7 +29,7 @@ from variants.parts.recipes import (
     AdversarialRecipe,
     common,
 )
-from variants.parts.two_player import Adversarial, Loss
+from variants.parts.two_player import Adversarial
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
 # (results/reference/tuning); other grey and colour images take MNIST's,
@@ -82,11 +80,3 @@ class OptionI(Adversarial):
 
     def score(self, logits: Tensor) -> Tensor:
         return k_plus_one_score(logits)
-
-    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        labelled, labels = batch["labelled"]
-        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, batch["unlabelled"], self.fakes(nets, noise))
-        supervised = F.cross_entropy(l_lab, labels)
-        real, fake = real_loss(self.score(l_unl), self.recipe.smoothing), fake_loss(self.score(l_gen))
-        loss = supervised + self.recipe.unsupervised_weight * (0.5 * real + 0.5 * fake)
-        return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab[:, :-1], labels)}

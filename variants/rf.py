@@ -20,8 +20,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.variant import Choice, Nets, Noise, State, setting
-from variants.parts.losses import accuracy, fake_loss, real_loss
+from bench.variant import Choice, setting
 from variants.parts.recipes import (
     CIFAR10,
     CLASSIFIER_FIXED,
@@ -31,7 +30,7 @@ from variants.parts.recipes import (
     AdversarialRecipe,
     common,
 )
-from variants.parts.two_player import Adversarial, Loss
+from variants.parts.two_player import Adversarial
 
 
 class RFRecipe(AdversarialRecipe):
@@ -83,13 +82,10 @@ class RF(Adversarial):
     def score(self, logits: Tensor) -> Tensor:
         return -logits[:, 0]
 
-    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        r, (labelled, labels) = self.recipe, batch["labelled"]
-        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, batch["unlabelled"], self.fakes(nets, noise))
-        supervised = F.cross_entropy(l_lab, labels + 1) if r.joint else F.cross_entropy(l_lab[:, 1:], labels)
-        real, fake = real_loss(self.score(l_unl), r.smoothing), fake_loss(self.score(l_gen))
-        loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * fake)
-        return loss, {"supervised": supervised, "real": real, "fake": fake, "accuracy": accuracy(l_lab[:, 1:], labels)}
+    def class_logits(self, logits: Tensor) -> Tensor:
+        return logits[:, 1:]
 
-    def classify(self, nets: Nets, images: Tensor) -> Tensor:
-        return nets.discriminator(images)[:, 1:]
+    def label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.recipe.joint:
+            return F.cross_entropy(logits, labels + 1)
+        return F.cross_entropy(self.class_logits(logits), labels)

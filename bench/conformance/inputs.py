@@ -9,10 +9,10 @@ from bench.conformance.cases import Case, synthetic, whole_cases
 from bench.conformance.problem import ConformanceError, describe
 from bench.errors import UsageError
 from bench.grid import task_of
-from bench.training import noise
 from bench.training.executor import LoopExecutor, assemble
+from bench.training.sampling import generate
 from bench.training.trainer import Trainer
-from bench.variant import Noise, Variant
+from bench.variant import Nets, Variant
 
 SHAPE_CLASSES = ("vector", "grey", "colour", "large")
 STEPS, LEARNING_STEPS, LEARNING_BUDGET = 2, 100, 50
@@ -31,7 +31,8 @@ def shapes(kind: type[Variant]) -> None:
                 except UsageError:
                     continue
                 tried = True
-                _trains(Case(kind, protocol, recipe.smoke(), dataset), classes)
+                recipe = recipe.model_copy(update={"evaluations": 1})
+                _trains(Case(kind, protocol, recipe.smoke() if protocol == "paper" else recipe, dataset), classes)
                 break
     if not tried:
         raise ConformanceError(f"no recipe for a shape class ({', '.join(SHAPE_CLASSES)}): a new dataset finds none")
@@ -59,10 +60,21 @@ def _generated(trainer: Trainer) -> Tensor | None:
     networks = trainer.networks
     tensors = {name: {k: v[0] for k, v in (net.parameters | net.buffers).items()} for name, net in networks.items()}
     nets, classes = assemble(networks, tensors), torch.arange(trainer.variant.task.classes)
-    lengths = noise.measure(lambda n: trainer.variant.generate(nets, n, classes), trainer.device)
-    tape = noise.record([torch.Generator().manual_seed(0)], lengths, trainer.device)
-    with torch.no_grad():
-        return trainer.variant.generate(nets, Noise(tape.normal[0], tape.uniform[0]), classes)
+    images = generate(trainer.variant, nets, classes, seed=0)
+    if images is not None and trainer.variant.conditional:
+        weights = torch.eye(len(classes))
+        if not torch.equal(images, _made(trainer, nets, weights)):
+            raise ConformanceError("`conditional`: images for labels and for their one-hot weights differ")
+        if torch.equal(images, _made(trainer, nets, weights.roll(1, 0))):
+            raise ConformanceError("`conditional`: images do not depend on the labels")
+    return images
+
+
+def _made(trainer: Trainer, nets: Nets, weights: Tensor) -> Tensor:
+    """Images for weights over the classes `[n, K]`, from the same noise."""
+    images = generate(trainer.variant, nets, weights, seed=0)
+    assert images is not None
+    return images
 
 
 def _check_images(images: Tensor, trainer: Trainer, where: str) -> None:

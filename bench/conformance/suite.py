@@ -17,20 +17,21 @@ from bench.conformance import bits, fields, inputs, purity
 from bench.conformance.problem import describe
 from bench.variant import Variant
 
+# Long ones first, so that no worker is left with one at the end
 CHECKS: Mapping[str, Callable[[type[Variant]], None]] = {
     "recipes are well-formed": fields.well_formed,
-    "every recipe field changes something": fields.alive,  # the longest, so it starts early
+    "every recipe field changes something": fields.alive,
     "vectors, grey and colour images, 2 and 10 classes": inputs.shapes,
-    "runs under vmap without slow fallbacks, re-binds no buffer": purity.stacking,
-    "vmap and loop agree": bits.executors,
     "traced losses keep every bit": bits.traced,
+    "vmap and loop agree": bits.executors,
     "a run alone equals the run in cohorts of 3 and 15, bit for bit": bits.cohorts,
-    "saved and restored, a run goes on bit for bit": bits.restored,
     "a run that turns to NaN leaves its neighbours alone": bits.neighbours,
-    "hidden labels change no bit": purity.labels,
-    "each player moves its own networks only": purity.players,
-    "global random generators stay untouched and unused": purity.generators,
     "100 steps beat chance": inputs.learning,
+    "saved and restored, a run goes on bit for bit": bits.restored,
+    "global random generators stay untouched and unused": purity.generators,
+    "hidden labels change no bit": purity.labels,
+    "runs under vmap without slow fallbacks, re-binds no buffer": purity.stacking,
+    "each player moves its own networks only": purity.players,
 }
 
 

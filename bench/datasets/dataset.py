@@ -72,8 +72,8 @@ class Dataset:
         return len(self.test_images)
 
     def scale(self, images: Tensor) -> Tensor:
-        """Stored images `[...]` of any part of the dataset as network input: float32 `[...]`."""
-        return (images.float() - self.shift) / self.divisor
+        """Stored images `[...]` of any part of the dataset as network input `[...]` of torch's default type."""
+        return (images.to(torch.get_default_dtype()) - self.shift) / self.divisor
 
     def unscale(self, images: Tensor) -> Tensor:
         """Network input `[...]` in the type and range of stored images."""

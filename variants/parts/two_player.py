@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.variant import Draw, Nets, Noise, Phase, Player, Recipe, State, Task, Technique, Variant
-from variants.parts.losses import MATCHING, pull_away, real_loss
+from variants.parts.losses import MATCHING, accuracy, fake_loss, pull_away, real_loss
 from variants.parts.networks.choice import classifier, generator
 from variants.parts.networks.mlp import LATENT, sample
 from variants.parts.recipes import SOURCES, AdversarialRecipe, GeneratorRecipe, TwoPlayerRecipe
@@ -124,10 +125,12 @@ class TwoPlayer(Unconditional):
 class Adversarial(TwoPlayer):
     """A discriminator that scores images as real, D = sigmoid(s), and a generator with a loss of three terms:
 
+        L_D = L_label - w/2 mean_unl log D(x) - w/2 mean_gen log(1 - D(G(z)))
         L_G = w_fm FM(f(x), f(G(z))) - w_adv/2 mean_gen log D(G(z)) + w_pt PT(f(G(z)))
 
     FM is feature matching (arXiv:1606.03498, section 3.1), PT the pull-away term (arXiv:1609.03126, section 2.4), f a
-    hidden layer. A term of weight 0 is not computed.
+    hidden layer. A term of weight 0 is not computed. A variant says what its outputs mean: `score`, `class_logits` and,
+    where it is not the cross-entropy over all outputs, `label_loss`.
     """
 
     recipe_type = AdversarialRecipe
@@ -149,6 +152,26 @@ class Adversarial(TwoPlayer):
     def score(self, logits: Tensor) -> Tensor:
         """s `[batch]` for the discriminator's outputs `[batch, outputs]`."""
         raise NotImplementedError
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """The outputs of the real classes, `[batch, K]`."""
+        return logits[:, : self.task.classes]
+
+    def label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The term of labelled images."""
+        return F.cross_entropy(logits, labels)
+
+    def classify(self, nets: Nets, images: Tensor) -> Tensor:
+        return self.class_logits(nets.discriminator(images))
+
+    def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
+        r, (labelled, labels) = self.recipe, batch["labelled"]
+        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, batch["unlabelled"], self.fakes(nets, noise))
+        supervised = self.label_loss(l_lab, labels)
+        real, fake = real_loss(self.score(l_unl), r.smoothing), fake_loss(self.score(l_gen))
+        loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * fake)
+        logs = {"supervised": supervised, "real": real, "fake": fake}
+        return loss, {**logs, "accuracy": accuracy(self.class_logits(l_lab), labels)}
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, terms, weighted = self.recipe, {}, []

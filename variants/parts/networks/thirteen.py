@@ -106,12 +106,13 @@ class Whitened(nn.Module):
 def zca(images: Iterable[Tensor], ridge: float = 1e-3) -> tuple[Tensor, Tensor]:
     """The whitening matrix `[features, features]` of images `[n, ...]` in parts, and their mean `[features]`.
 
-    C^(-1/2) of the covariance C, to whose eigenvalues `ridge` is added.
+    C^(-1/2) of the covariance C, to whose eigenvalues `ridge` is added. Sums over parts are kept in float64.
     """
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for part in images:
-        rows = part.flatten(1).double()
-        count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.mT @ rows
+        rows = part.flatten(1)
+        count, total = count + len(rows), total + rows.sum(0, dtype=torch.float64)
+        squares = squares + (rows.mT @ rows).double()
     mean = total / count
     values, vectors = torch.linalg.eigh(squares / count - mean[:, None] * mean)
     whitening = (vectors * (values.clamp(min=0) + ridge).rsqrt()) @ vectors.mT

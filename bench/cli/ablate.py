@@ -73,16 +73,15 @@ def ablate(
     grids = {row.name: plan(replace(options, settings=[*(set_ or []), *row.settings(variant)]), loaded) for row in rows}
     store = Store(results)
     store.writable()
+    source = DataSource(dataset, data or default_data(), None, index_file_of(options))
+    job = Job(results, source, str(place), tuple(plugin or []))
     runs = list({run.id: run for grid in grids.values() for run in grid}.values())
     missing = [run for run in runs if not store.has(run)]
     processes = 1 if place.type == "cuda" and jobs is None else processes
-    source = DataSource(dataset, data or default_data(), None, index_file_of(options))
-    job = Job(results, source, str(place), tuple(plugin or []), False, False)
-    cohorts = group(missing, loaded, place, processes, size)
     what = f"{len(rows)} recipes, {len(runs)} runs, {len(runs) - len(missing)} of them already stored"
-    train(store, cohorts, job, processes, what)
+    train(store, group(missing, loaded, place, processes, size), job, processes, what)
+    title = f"{kind.name} on {loaded.name}, {runs[0].protocol}: techniques added (+) and removed (-)"
     accuracies = {name: _accuracies(store, grid) for name, grid in grids.items()}
-    title = f"{kind.name} on {loaded.name}, {grids['base'][0].protocol}: techniques added (+) and removed (-)"
     out.print("\n" + ablation_table(title, accuracies, list(dict.fromkeys(run.budget for run in runs))), markup=False)
     out.print(f"Run files: {store.path(runs[0]).parent}", markup=False)
     return 0 if all(store.holds(run) and store.get(run.id).status != "failed" for run in runs) else FAILURE

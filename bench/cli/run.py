@@ -86,8 +86,8 @@ def run(
     if not dry_run:
         store.writable()
     runs: list[Any] = []
-    for grid in asked:
-        source, loaded, own = grid.load()
+    planned = [grid.load() for grid in asked]  # all of them first: a mistake in the last one trains none
+    for source, loaded, own in planned:
         missing = [r for r in own if not store.has(r)]
         cohorts = group(missing, loaded, place, processes, size)
         if dry_run:
@@ -108,17 +108,20 @@ def run(
 
 def _draw(store: Any, runs: Any, dataset: Any) -> None:
     """Pictures of the samples that the runs have kept."""
+    from bench.reporting.figures import samples_of
     from bench.reporting.pictures import brightest_of, draw_samples
 
     brightest = brightest_of(dataset.train_images, dataset.divisor, dataset.shift)
-    made = []
+    made, silent = [], set()
     for run in runs:
-        name = store.get(run.id).artefacts.get("samples") if store.holds(run) else None
-        made += draw_samples(store.path(run).with_name(name), brightest) if name else []
-    silent = sorted({run.variant for run in runs} - {path.parent.name for path in made})
+        samples = samples_of(store, store.get(run.id)) if store.holds(run) else None
+        if samples is None:
+            silent.add(run.label)
+        else:
+            made += draw_samples(samples, store.path(run).parent, run.id, brightest)
     out.print(f"\n{len(made)} pictures" + (f", such as {made[0]}" if made else ""), markup=False)
     if silent:
-        out.print(f"no generator, no pictures: {', '.join(silent)}", markup=False)
+        out.print(f"no pictures of {', '.join(sorted(silent))}", markup=False)
 
 
 def _conclude(store: Any, runs: Any, results: Path) -> int:

@@ -6,19 +6,15 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import pandas as pd
-from safetensors.torch import load_file
 
 from bench.analysis.belt import BELT, MIDDLE, measure
 from bench.analysis.cells import summary
-from bench.errors import UsageError, shorten
-from bench.reporting.curves import FORMATS
+from bench.errors import UsageError
+from bench.reporting.figures import check_format, samples_of, save_figure
 from bench.reporting.pictures import draw_plane
 from bench.store import Record, Store
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # after the choice of a backend that needs no display
 
 DATASET, INNER_CLASS, ACROSS = "two-circles", 1, 5
 
@@ -29,12 +25,15 @@ def plot_circles(store: Store, records: Sequence[Record], path: Path) -> str:
     Raises:
         UsageError: no runs on two-circles with samples, or a file type that cannot be written.
     """
-    if path.suffix not in FORMATS:
-        raise UsageError(f"--output {shorten(path)!r}: allowed endings are {', '.join(FORMATS)}.")
-    kept = [r for r in records if r.run.dataset == DATASET and r.status == "done" and "samples" in r.artefacts]
+    check_format(path)
+    done = [r for r in records if r.run.dataset == DATASET and r.status == "done"]
+    samples = {r.id: own for r in done if (own := samples_of(store, r)) is not None}
+    kept = [r for r in done if r.id in samples]
     if not kept:
-        raise UsageError("there are no runs on two-circles with samples. Make some with `bench run --samples`.")
-    samples = {r.id: load_file(store.path(r.run).with_name(Path(r.artefacts["samples"]).name)) for r in kept}
+        raise UsageError(
+            "there are no runs on two-circles with samples here. Make some with `bench run --samples`; copies of run "
+            "files alone have none."
+        )
     groups: dict[tuple[str, int], list[Record]] = {}
     for record in sorted(kept, key=lambda r: r.run.seed):
         groups.setdefault((record.run.label, record.run.budget), []).append(record)
@@ -43,14 +42,12 @@ def plot_circles(store: Store, records: Sequence[Record], path: Path) -> str:
     figure, panels = plt.subplots(down, across, figsize=(3.2 * across, 3.7 * down), squeeze=False)
     rows = []
     for panel, ((label, budget), runs) in zip(panels.flat, groups.items(), strict=False):
-        found = pd.DataFrame([{**measure(samples[r.id], INNER_CLASS), "accuracy": _accuracy(r)} for r in runs])
-        rows.append({"variant": label, "labels": str(budget), "runs": str(len(runs)), **_texts(found)})
+        numbers = pd.DataFrame([{**measure(samples[r.id], INNER_CLASS), "accuracy": _accuracy(r)} for r in runs])
+        rows.append({"variant": label, "labels": str(budget), "runs": str(len(runs)), **_texts(numbers)})
         draw_plane(panel, samples[runs[0].id], -1, _title(label, budget, runs[0].run.seed))
     for panel in panels.flat[len(groups) :]:
         panel.axis("off")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
-    plt.close(figure)
+    save_figure(figure, path, dpi=110)
     table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, colalign=["left"] + ["right"] * 5)
     return (
         f"{table}\n\nMean ± sample standard deviation over seeds. Belt: generated points between {BELT[0]} and "

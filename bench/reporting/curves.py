@@ -7,19 +7,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import yaml
+from matplotlib.ticker import FormatStrFormatter
 
-from bench.errors import UsageError, shorten
+from bench.errors import UsageError
+from bench.reporting.figures import check_format, save_figure
 from bench.store import Record
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # after the choice of a backend that needs no display
 
 # Okabe and Ito's colours, told apart by the colour-blind; dashes tell them apart in grey
 STYLES = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#E69F00", "-"), ("#56B4E9", "--")]
-FORMATS = (".svg", ".png", ".pdf")
 
 
 def reference_curves() -> list[dict[str, Any]]:
@@ -40,8 +38,7 @@ def plot_curves(records: Sequence[Record], path: Path) -> None:
     Raises:
         UsageError: no finished runs, or a file type that cannot be written.
     """
-    if path.suffix not in FORMATS:
-        raise UsageError(f"--output {shorten(path)!r}: allowed endings are {', '.join(FORMATS)}.")
+    check_format(path)
     done = [r for r in records if r.status == "done"]
     if not done:
         raise UsageError("there are no finished runs to draw. Make some with `bench run`.")
@@ -49,13 +46,7 @@ def plot_curves(records: Sequence[Record], path: Path) -> None:
     figure, panels = plt.subplots(1, len(datasets), figsize=(6.4 * len(datasets), 4.4), squeeze=False)
     for panel, dataset in zip(panels[0], datasets, strict=True):
         _draw(panel, dataset, [r for r in done if r.run.dataset == dataset])
-    figure.tight_layout()
-    try:
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-    except OSError as error:
-        raise UsageError(f"--output {shorten(path)!r} cannot be written: {error.strerror}.") from error
-    finally:
-        plt.close(figure)
+    save_figure(figure, path)
 
 
 def _draw(panel: Any, dataset: str, records: Sequence[Record]) -> None:
@@ -79,8 +70,8 @@ def _draw(panel: Any, dataset: str, records: Sequence[Record]) -> None:
             *zip(*points, strict=True), "k^", markersize=5, label=f"{reference['variant']}: {reference['label']}"
         )
     panel.set(title=dataset, xlabel="steps", ylabel="test error (%)", yscale="log")
-    panel.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-    panel.yaxis.set_minor_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    panel.yaxis.set_minor_formatter(FormatStrFormatter("%g"))
     panel.grid(alpha=0.3, which="both")
     panel.legend(fontsize=8)
 

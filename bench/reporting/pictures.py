@@ -11,7 +11,6 @@ import matplotlib
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -67,10 +66,8 @@ def _image(figure: Any) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def draw_samples(path: Path, brightest: float) -> list[Path]:
-    """Makes pictures of a run's samples, beside them; `path` is the file that the run saved."""
-    samples = load_file(path)
-    base = path.name.removesuffix(".samples.safetensors")
+def draw_samples(samples: Mapping[str, Tensor], folder: Path, base: str, brightest: float) -> list[Path]:
+    """Makes pictures of a run's samples in a folder; their names begin with `base`."""
     images, steps = samples.get("images"), samples["steps"].tolist()
     made: dict[str, Image.Image | list[Image.Image]] = {}
     if "classes" in samples:
@@ -85,10 +82,10 @@ def draw_samples(path: Path, brightest: float) -> list[Path]:
                 made[f"{base}.{name}.png"] = grid(samples[name].flatten(0, 1), samples[name].shape[1], brightest)
     for name, picture in made.items():
         if isinstance(picture, list):
-            save_film(picture, path.with_name(name))
+            save_film(picture, folder / name)
         else:
-            picture.save(path.with_name(name))
-    return [path.with_name(name) for name in made]
+            picture.save(folder / name)
+    return [folder / name for name in made]
 
 
 def brightest_of(images: Tensor, divisor: float, shift: float) -> float:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import torch
-from safetensors.torch import load_file
 
-from bench.errors import UsageError, shorten
-from bench.reporting.curves import FORMATS
+from bench.errors import UsageError
+from bench.reporting.figures import check_format, samples_of, save_figure
 from bench.reporting.pictures import grid
 from bench.store import Record, Store
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # after the choice of a backend that needs no display
 
 ACROSS, ROWS, COLUMNS = 4, 5, 10  # panels in a row of the figure; images in a panel
 
@@ -26,20 +22,19 @@ def plot_samples(store: Store, records: Sequence[Record], path: Path) -> None:
     Raises:
         UsageError: no run has kept images, or a file type that cannot be written.
     """
-    if path.suffix not in FORMATS:
-        raise UsageError(f"--output {shorten(path)!r}: allowed endings are {', '.join(FORMATS)}.")
+    check_format(path)
     panels: dict[str, torch.Tensor] = {}
     for record in sorted(records, key=lambda r: r.run.seed):
-        if "samples" in record.artefacts:
-            samples = load_file(store.path(record.run).with_name(Path(record.artefacts["samples"]).name))
-            run = record.run
-            if "images" in samples and samples["images"].dim() == 5:
-                title = (
-                    f"{run.label.split('[')[0]}, {run.dataset}, {run.budget} labels, step {int(samples['steps'][-1])}"
-                )
-                panels.setdefault(title, samples["images"][-1])
+        samples, run = samples_of(store, record) or {}, record.run
+        if "images" in samples and samples["images"].dim() == 5:
+            name, step = run.label.split("[")[0], int(samples["steps"][-1])
+            title = f"{name}, {run.dataset}, {run.budget} labels, step {step}"
+            panels.setdefault(title, samples["images"][-1])
     if not panels:
-        raise UsageError("there are no runs with generated images. Make some with `bench run --samples`.")
+        raise UsageError(
+            "there are no runs with generated images here. Make some with `bench run --samples`; copies of run files "
+            "alone have none."
+        )
     across = min(ACROSS, len(panels))
     down = -(-len(panels) // across)
     figure, axes = plt.subplots(down, across, figsize=(4.2 * across, 2.5 * down), squeeze=False)
@@ -49,6 +44,4 @@ def plot_samples(store: Store, records: Sequence[Record], path: Path) -> None:
         spread = images[torch.linspace(0, len(images) - 1, min(ROWS * COLUMNS, len(images))).long()]
         axis.imshow(grid(spread, COLUMNS, float(images.max())))
         axis.set_title(title, fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
-    plt.close(figure)
+    save_figure(figure, path, dpi=110)

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from bench import registry
 from bench.datasets import Dataset
 from bench.execution.trained import read_model
 from bench.store import Record, Store
@@ -159,3 +160,60 @@ def test_samples_are_drawn_side_by_side(bench_cli: Cli) -> None:
     with Image.open("s.png") as picture:
         assert picture.size == (2 * 462, 275)  # two panels: the classifier has no images, further seeds are not shown
     assert "no runs with generated images" in bench_cli("plot", "samples", "--variants", "supervised").err
+
+
+PLUGIN = """
+from variants.fm import FM
+
+class Mine(FM):
+    name = "mine"
+"""
+
+
+def test_a_plugin_that_a_record_names_is_not_loaded_unless_it_is_named(bench_cli: Cli, tmp_path: Path) -> None:
+    """A results folder may come from somebody else, and a plug-in is code."""
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    words = ["--labels", "20", "--seeds", "1", "--steps", "2", "--jobs", "1", "--save-weights", "--plugin", "mine.py"]
+    assert bench_cli("run", "--variants", "mine", *words).code == 0
+    (record,) = Store(tmp_path / "results" / "runs").records()
+    assert record.provenance["origin"]["plugins"] == ["mine.py"]
+    registry._plugins.clear()
+    with (tmp_path / "mine.py").open("a") as file:
+        file.write("open('was-run', 'w')")
+    answer = bench_cli("generate", record.id, "--output", "a.npz")
+    assert answer.code == 2
+    assert "--plugin" in answer.err
+    assert not (tmp_path / "was-run").exists()
+    assert bench_cli("generate", record.id, "--output", "a.npz", "--plugin", "mine.py").code == 0
+    assert bench_cli("export", record.id, "--output", "m.safetensors", "--plugin", "mine.py").code == 0
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "in" / "a.png")
+    registry._plugins.clear()
+    assert "--plugin" in bench_cli("predict", "m.safetensors", "in").err
+    assert bench_cli("predict", "m.safetensors", "in", "--plugin", "mine.py").code == 0
+
+
+def test_run_files_that_were_copied_alone_have_no_pictures(bench_cli: Cli, tmp_path: Path) -> None:
+    for dataset in ("digits", "two-circles"):
+        words = ["--dataset", dataset, "--labels", "20", "--seeds", "1", "--steps", "2", "--jobs", "1", "--samples"]
+        assert bench_cli("run", "--variants", "fm", *words).code == 0
+    for path in tmp_path.rglob("*.samples.safetensors"):
+        path.unlink()
+    for kind in ("samples", "circles"):
+        answer = bench_cli("plot", kind, "--output", "x.png")
+        assert answer.code == 2
+        assert "copies of run files" in answer.err
+
+
+def test_a_file_that_cannot_be_written_is_one_line(kept: Any, bench_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, _ = kept("fm")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("numpy.savez_compressed", full)
+    for words in (["export", record.id, "--output", "m.safetensors"], ["generate", record.id, "--output", "a.npz"]):
+        answer = bench_cli(*words, "--results", "r")
+        assert (answer.code, answer.err.count("\n")) == (2, 1)
+        assert "No space left on device" in answer.err

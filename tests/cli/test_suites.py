@@ -79,3 +79,12 @@ def _passes(bench_cli: Cli, folder: Path, name: str, *more: str) -> None:
     shown = {record.run.label for record in records}
     assert shown <= asked
     assert {rows[n].variant if n in rows else n for n in asked} == {record.run.variant for record in records}
+
+
+def test_a_mistake_in_the_last_part_trains_nothing_of_the_first(bench_cli: Cli, tmp_path: Path) -> None:
+    parts = "[{dataset: digits, labels: 20}, {dataset: two-circles, labels: 5000}]"
+    (tmp_path / "mine.yaml").write_text(f"variants: supervised\nseeds: 1\nsteps: 2\nparts: {parts}")
+    answer = bench_cli("run", "--suite", "mine.yaml", "--jobs", "1")
+    assert answer.code == 2
+    assert "5000 labels" in answer.err
+    assert not list(tmp_path.rglob("*.json"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench import registry
 from bench.training.schedule import Schedule
-from bench.variant import Phase
+from bench.variant import Phase, Player
 
 
 def phases(*shares: float) -> list[Phase]:
@@ -81,3 +81,10 @@ def test_at_least_30_evaluations_in_every_recipe_for_mnist_and_digits() -> None:
 @pytest.mark.parametrize("steps", [1, 2])
 def test_fewer_steps_than_phases(steps: int) -> None:
     assert sum(lengths(Schedule(phases(1, 1, 1), steps, 1)).values()) == steps
+
+
+def test_players_of_a_phase_need_names_of_their_own() -> None:
+    """Optimiser state goes by them."""
+    player = Player("a", ("a",), print, 0.1)
+    with pytest.raises(ValueError, match="players need names of their own, not a, a"):
+        Phase("main", 1.0, (player, player))

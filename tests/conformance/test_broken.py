@@ -189,6 +189,26 @@ def test_executors_that_disagree() -> None:
     assert "disagree on the log 'classifier/loss'" in found
 
 
+def _stacked(batch: Any) -> bool:
+    return torch._C._functorch.is_batchedtensor(batch["unlabelled"])
+
+
+def test_executors_that_disagree_by_little() -> None:
+    found = report("vmap and loop", changed(Toy, lambda self, nets, batch: 3e-3 * _stacked(batch)))
+    assert "disagree on the log 'classifier/loss'" in found
+
+
+def test_what_rounding_alone_tips_over_is_no_disagreement() -> None:
+    """It is gone in float64; torch's default type is then float32 again."""
+
+    def rounding(self: Any, nets: Any, batch: Any) -> float:
+        return 3e-3 * (_stacked(batch) and batch["unlabelled"].dtype == torch.float32)
+
+    (executors,) = [function for name, function in CHECKS.items() if name.startswith("vmap and loop")]
+    assert problem(executors, changed(Toy, rounding)) is None
+    assert torch.get_default_dtype() == torch.float32
+
+
 # --- other people's networks and labels ---
 
 
@@ -352,6 +372,19 @@ def test_generated_images(images: Any, message: str) -> None:
             return images(super().generate(nets, noise, labels))
 
     assert message.replace("generated images of shape", "`generate` gives images of shape") in report("vectors", Wrong)
+
+
+@pytest.mark.parametrize(
+    ("shift", "message"), [(0.0, "do not depend on the labels"), (0.25, "for their one-hot weights differ")]
+)
+def test_a_generator_that_only_says_it_is_conditional(shift: float, message: str) -> None:
+    class Conditional(Toy):
+        conditional = True
+
+        def generate(self, nets: Any, noise: Any, labels: Tensor) -> Tensor:
+            return super().generate(nets, noise, labels) * (1 - shift * labels.is_floating_point())
+
+    assert message in report("vectors", Conditional)
 
 
 def test_logits_that_are_not_finite() -> None:

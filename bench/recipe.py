@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MOST_STEPS = 10**9
-SMOKE_STEPS, SMOKE_BATCH, SMOKE_TEST_IMAGES = 20, 8, 256
+SMOKE_STEPS, SMOKE_BATCH, SMOKE_TEST_IMAGES = 20, 8, 64
 _REQUIRED = object()
 
 
@@ -59,7 +59,7 @@ class Recipe(BaseModel):
     lr: float = setting(1e-3, "step size of every player", gt=0, le=1)
     evaluations: int = setting(40, "evaluations, spread evenly over the schedule", ge=1, le=10_000)
     evaluate_with: Literal["raw", "ema"] = setting("raw", "which weights give the accuracy of the tables")
-    test_images: int | None = setting(None, "evaluate on the first so many test images only", ge=1, neutral=None)
+    test_images: int | None = setting(None, "evaluate on so many test images only, evenly spread", ge=1, neutral=None)
 
     def identity(self) -> dict[str, Any]:
         """The fields that enter a run's id: all that are not neutral. The resolved steps enter on their own."""
@@ -88,7 +88,7 @@ class Recipe(BaseModel):
         return found if all(_among(found[field], value) for field, value in causes.items()) else None
 
     def smoke(self, batch: int = SMOKE_BATCH) -> Recipe:
-        """The same recipe cut down to prove that it runs: 20 steps, small batches, 256 test images, one evaluation."""
+        """The same recipe cut down to prove that it runs: 20 steps, small batches, few test images, one evaluation."""
         batches = [n for n, f in type(self).model_fields.items() if _is_batch(f.json_schema_extra)]
         small = {n: min(getattr(self, n) or batch, batch) for n in batches if getattr(self, n) != self.neutral(n)}
         limits = {"steps": SMOKE_STEPS, "test_images": SMOKE_TEST_IMAGES, "evaluations": 1}

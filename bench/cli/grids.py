@@ -12,6 +12,8 @@ from bench.execution import DataSource
 from bench.grid import Options, Run, check, plan, suites
 from bench.grid.plan import index_file_of
 
+SUITE_SMOKE_STEPS = 4  # of the protocol's 20: a suite has many grids, each method at most three phases
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -42,8 +44,9 @@ def grids(suite: str | None, typed: Mapping[str, Any], recipe: Path | None, data
     for part in loaded.parts:
         chosen = {**_without_schedule(part, typed), **typed}
         smoke = suite is not None and chosen.get("protocol") == "smoke"
-        if smoke and "seeds" not in typed:
-            chosen["seeds"] = "1"
+        if smoke:
+            chosen["seeds"] = typed.get("seeds", "1")
+            chosen |= {} if chosen.keys() & {"steps", "scale"} else {"steps": SUITE_SMOKE_STEPS}
         source = DataSource(chosen.pop("dataset", "digits"), data, chosen.pop("image_size", None))
         options = Options(settings=chosen.pop("set", []), recipe=recipe, rows=loaded.rows, **chosen)
         check(options)

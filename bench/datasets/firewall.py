@@ -99,12 +99,23 @@ class LabelledSet:
         return hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()
 
 
+def spread(n: int, m: int) -> Tensor:
+    """Positions `[m]` of m of n images, evenly spread: files sorted by class must not put one class alone to the test.
+
+    Raises:
+        FirewallError: there are fewer than m images.
+    """
+    if m > n:
+        raise FirewallError(f"{m} predictions for {n} images")
+    return torch.arange(m) * n // max(m, 1)
+
+
 class Examiner:
     """Compares predictions with labels that nobody else sees."""
 
     def __init__(self, labels: ArrayLike) -> None:
         self._labels = torch.from_numpy(np.array(labels, dtype=np.int64))
-        self._per_device: dict[torch.device, Tensor] = {self._labels.device: self._labels}
+        self._chosen: dict[tuple[int, torch.device], Tensor] = {}  # labels of so many images, where they are wanted
 
     @classmethod
     def for_validation(cls, vault: LabelVault, indices: ArrayLike) -> Examiner:
@@ -116,18 +127,17 @@ class Examiner:
         return len(self._labels)
 
     def wrong(self, predictions: Tensor) -> Tensor:
-        """The number of wrong classes `[...]` among predictions `[..., m]` of the first m <= n images.
+        """The number of wrong classes `[...]` among predictions `[..., m]` of the images `spread(n, m)`.
 
         Stays on the predictions' device and does not wait for it (the labels are copied there once).
         """
-        m = predictions.shape[-1]
-        if m > self.n:
-            raise FirewallError(f"{m} predictions for {self.n} images")
+        m, device = predictions.shape[-1], predictions.device
+        positions = spread(self.n, m)
         if predictions.is_floating_point():
             raise FirewallError("predictions must be class numbers, not scores")
-        if predictions.device not in self._per_device:
-            self._per_device[predictions.device] = self._labels.to(predictions.device)
-        return (predictions != self._per_device[predictions.device][:m]).sum(dim=-1)
+        if (m, device) not in self._chosen:
+            self._chosen[m, device] = self._labels[positions].to(device)
+        return (predictions != self._chosen[m, device]).sum(dim=-1)
 
 
 def _within(positions: ArrayLike, size: int, what: str) -> Indices:

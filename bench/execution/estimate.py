@@ -30,7 +30,7 @@ def describe_grid(
     for run in runs:
         cells.setdefault((run.label, run.protocol, run.budget, run.steps), []).append(run.seed)
     lines += [
-        f"  {label}, {protocol}: {budget} labels, {steps} steps, {len(seeds)} seeds"
+        f"  {label}, {protocol}: {budget} labels, {steps} steps, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
         for (label, protocol, budget, steps), seeds in cells.items()
     ]
     lines.append(f"{len(cohorts)} cohorts on {device} with {jobs} worker processes:")

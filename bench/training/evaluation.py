@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bench.datasets import Dataset, Split
+from bench.datasets import Dataset, Split, spread
 from bench.training.ema import Average
 from bench.training.executor import LoopExecutor, Networks, VmapExecutor
 from bench.variant import Variant
@@ -29,7 +29,7 @@ class Evaluator:
         self.variant, self.dataset, self.networks, self.averages = variant, dataset, networks, averages
         self.executor = executor
         limit = variant.recipe.test_images or dataset.n_test
-        self.test_images = dataset.test_images[: min(limit, dataset.n_test)].to(device)
+        self.test_images = dataset.test_images[spread(dataset.n_test, min(limit, dataset.n_test))].to(device)
         self.validation = [split.validation for split in splits if split.validation is not None]
         if self.validation:
             indices = torch.stack([torch.from_numpy(split.validation_indices) for split in splits])

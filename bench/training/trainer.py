@@ -24,7 +24,7 @@ from bench.training.historical import History
 from bench.training.schedule import Schedule
 from bench.variant import Noise, Phase, Player, Variant
 
-PART = 1000  # images at once, where all are looked at
+PART = 5000  # images at once, where all are looked at
 
 
 class Trainer:

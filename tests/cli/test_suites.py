@@ -88,3 +88,15 @@ def test_a_mistake_in_the_last_part_trains_nothing_of_the_first(bench_cli: Cli, 
     assert answer.code == 2
     assert "5000 labels" in answer.err
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_smoke_cuts_a_suite_down_unless_options_say_otherwise(bench_cli: Cli) -> None:
+    def planned(*words: str) -> str:
+        answer = bench_cli("run", "--suite", "digits", "--protocol", "smoke", "--dry-run", *words)
+        assert answer.code == 0, answer.err
+        return answer.out
+
+    assert "supervised, smoke@4: 100 labels, 4 steps, 1 seed\n" in planned()
+    assert "supervised, smoke@4: 50 labels, 4 steps, 2 seeds" in planned("--labels", "30,50,70", "--seeds", "2")
+    assert "supervised, smoke@7: 100 labels, 7 steps" in planned("--steps", "7")
+    assert "supervised, smoke@0.5: 100 labels, 10 steps" in planned("--scale", "0.5")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.datasets import Dataset, Examiner, FirewallError, LabelledSet, LabelVault
+from bench.datasets import Dataset, Examiner, FirewallError, LabelledSet, LabelVault, spread
 
 LABELS = [2, 0, 1, 1, 0, 2, 1]
 
@@ -82,8 +82,10 @@ def test_examiner_counts_wrong_predictions() -> None:
     assert examiner.wrong(predictions).tolist() == [[0, 3], [4, 1]]
 
 
-def test_examiner_compares_the_first_m_images_only() -> None:
-    assert Examiner([0, 1, 2, 1]).wrong(torch.tensor([[0, 2], [1, 1]])).tolist() == [1, 1]
+def test_fewer_predictions_than_images_are_of_images_spread_over_all() -> None:
+    assert spread(4, 4).tolist() == [0, 1, 2, 3]
+    assert spread(10, 4).tolist() == [0, 2, 5, 7]
+    assert Examiner([0, 1, 2, 1]).wrong(torch.tensor([[0, 2], [1, 1]])).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("predictions", [torch.zeros(5, dtype=torch.int64), torch.zeros(4)])

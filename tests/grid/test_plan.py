@@ -234,7 +234,7 @@ def test_shape_classes(shape: tuple[int, ...], expected: str) -> None:
     [(name, "digits") for name in registry.names() if name != "belt"] + [(n, "two-circles") for n in registry.names()],
 )
 def test_smoke_limits(name: str, dataset_name: str) -> None:
-    """At most 20 steps, batches of at most 8, 256 test images, one evaluation; the paper's networks."""
+    """At most 20 steps, batches of at most 8, few test images, one evaluation; the paper's networks."""
     dataset = load(dataset_name, Path("unused"))
     run = one(dataset, variants=name, protocol="smoke")
     kind = registry.get(name)
@@ -242,7 +242,7 @@ def test_smoke_limits(name: str, dataset_name: str) -> None:
     variant = kind(task_of(dataset, 20, 0, None), recipe)
     assert run.steps <= 20
     assert all(draw.size <= 8 for draw in {**variant.draws(), **variant.initial_draws()}.values())
-    assert (recipe.test_images, recipe.evaluations) == (256, 1)
+    assert (recipe.test_images, recipe.evaluations) == (64, 1)
     assert len(Schedule(variant.phases(), run.steps, recipe.evaluations).evaluations) == 1
     if dataset_name == "digits":
         paper = kind.recipe_for("paper", "digits", "grey")

@@ -112,11 +112,21 @@ def zca(images: Iterable[Tensor], ridge: float = 1e-3) -> tuple[Tensor, Tensor]:
     for part in images:
         rows = part.flatten(1)
         count, total = count + len(rows), total + rows.sum(0, dtype=torch.float64)
-        squares = squares + (rows.mT @ rows).double()
+        squares = squares + _upper_product(rows)
     mean = total / count
-    values, vectors = torch.linalg.eigh(squares / count - mean[:, None] * mean)
+    values, vectors = torch.linalg.eigh(squares / count - mean[:, None] * mean, UPLO="U")
     whitening = (vectors * (values.clamp(min=0) + ridge).rsqrt()) @ vectors.mT
     return whitening.float(), mean.float()
+
+
+def _upper_product(rows: Tensor) -> Tensor:
+    """X^T X in float64 with zeros in blocks below the diagonal, which `eigh` does not look at: half the work."""
+    features = rows.shape[1]
+    block = max(1, features // 8)
+    product = torch.zeros(features, features, dtype=torch.float64, device=rows.device)
+    for start in range(0, features, block):
+        product[start : start + block, start:] = (rows[:, start : start + block].mT @ rows[:, start:]).double()
+    return product
 
 
 def cifar_classifier(task: Task, matrix: Callable[[], tuple[Tensor, Tensor]]) -> Classifier:

@@ -104,11 +104,15 @@ class Batches:
             self._draw_block(min(BLOCK, remaining))
         batch: dict[str, Any] = {}
         for name, draw in self.draws.items():
-            images = self.dataset.scale(self.images[self.block[name][self.at]])
+            images = self.dataset.scale(self._taken(self.block[name][self.at]))
             labelled = draw.pool == "labelled"
             batch[name] = Examples(images, self.block[name + "/labels"][self.at]) if labelled else images
         self.at += 1
         return batch
+
+    def _taken(self, index: Tensor) -> Tensor:
+        """Images `[runs, size, *image_shape]`; `index_select` copies whole images, plain indexing their elements."""
+        return self.images.index_select(0, index.flatten()).view(*index.shape, *self.images.shape[1:])
 
     def _draw_block(self, steps: int) -> None:
         block: dict[str, list[Tensor]] = {}

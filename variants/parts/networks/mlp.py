@@ -54,7 +54,8 @@ class ToImage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.value_range is not None:
             low, high = self.value_range
-            x = torch.tanh(x) if (low, high) == (-1.0, 1.0) else low + (high - low) * quick_sigmoid(x)
+            x = torch.tanh(x) if (low, high) == (-1.0, 1.0) else quick_sigmoid(x)
+            x = x if (low, high) in ((-1.0, 1.0), (0.0, 1.0)) else low + (high - low) * x
         return x.reshape(-1, *self.image_shape)
 
 

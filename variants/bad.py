@@ -237,7 +237,7 @@ class Bad(TwoPlayer):
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, (labelled, labels), unlabelled = self.recipe, batch["labelled"], batch["unlabelled"]
         fake = self.fakes(nets, noise)
-        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, unlabelled, fake)
+        l_lab, l_unl, l_gen = self.answers(nets.discriminator, noise, labelled, unlabelled, fake)
         supervised = F.cross_entropy(l_lab, labels)
         real, false = real_loss(k_logits_score(l_unl), r.smoothing), fake_loss(k_logits_score(l_gen))
         loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * false)

@@ -78,7 +78,7 @@ class Manifold(FM):
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, (labelled, labels) = self.recipe, batch["labelled"]
         pairs = nets.generator(neighbours(self.z(noise, r.batch), noise, r.manifold_step), noise)
-        l_lab, l_unl = self.answers(nets, noise, labelled, batch["unlabelled"])
+        l_lab, l_unl = self.answers(nets.discriminator, noise, labelled, batch["unlabelled"])
         images, moved = pairs.split(r.batch)
         l_gen, l_moved = nets.discriminator(images, noise.fork()), nets.discriminator(moved, noise)
         supervised = F.cross_entropy(l_lab, labels)

@@ -4,7 +4,7 @@ With p = softmax(c(x)), k(x) = argmax_k p_k(x) and D = sigmoid(d):
 
     L_D = mean_{lab, unl} -log D(x) + mean_gen -log(1 - D(G(z)))
     L_C = mean_lab CE(c(x), y) + w_unl mean_unl CE(c(x), k(x)) + w_gen mean_gen -log(1 - p_{k(G(z))}(G(z)))
-    L_G = w_adv mean_gen -log D(G(z)) + w_margin mean_gen CE(c(G(z)), k(G(z)))
+    L_G = w_adv mean_gen -log D(G(z)) + w_margin mean_gen CE(c(G(z)), k(G(z)))      (and the terms of `Featured`, off)
 
 The classifier wants a small margin on generated images, the generator a large one. Deviations from the authors' code
 (DJjjjhao/MarginGAN), which must not be followed everywhere:
@@ -35,14 +35,14 @@ from variants.parts.recipes import (
     COLOUR_GENERATOR,
     COMMON_SEARCH,
     DECONVOLUTIONS,
-    GeneratorRecipe,
+    FeatureRecipe,
     common,
     label_smoothing,
 )
-from variants.parts.two_player import LABEL_SMOOTHING, Loss, Unconditional
+from variants.parts.two_player import Featured, Loss
 
 
-class MarginRecipe(GeneratorRecipe):
+class MarginRecipe(FeatureRecipe):
     discriminator: tuple[Width, ...] = setting((1000, 500, 250, 250, 250), "hidden widths of D", min_length=1)
     warmup: float = setting(0.1, "share of the steps in which C sees labelled images alone", ge=0, lt=1)
     pseudo_weight: float = setting(1.0, "w_unl, on C's own labels of unlabelled images", ge=0, le=100)
@@ -50,6 +50,10 @@ class MarginRecipe(GeneratorRecipe):
     adversarial_weight: float = setting(0.9, "w_adv, on G's term against D", ge=0, le=100)
     margin_weight: float = setting(0.1, "w_margin, on G's term against C", ge=0, le=100)
     smoothing: float = label_smoothing()
+
+    @property
+    def judge(self) -> tuple[int, ...]:
+        return self.discriminator
 
 
 # "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not
@@ -72,7 +76,7 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-class Margin(Unconditional):
+class Margin(Featured):
     name = "margin"
     recipe_type = MarginRecipe
     recipe: MarginRecipe
@@ -95,12 +99,11 @@ class Margin(Unconditional):
         "fake_weight": Choice((0.01, 0.1, 0.3, 1.0)),
         "margin_weight": Choice((0.0, 0.1, 0.3)),
     }
-    techniques = {**Unconditional.techniques, "label-smoothing": LABEL_SMOOTHING}
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
         return {
-            "classifier": lambda: classifier(task, r, task.classes),
+            "classifier": lambda: classifier(task, r.model_copy(update={"minibatch_kernels": 0}), task.classes),
             "discriminator": lambda: classifier(task, r.model_copy(update={"classifier": r.discriminator}), 1),
             "generator": lambda: generator(task, r),
         }
@@ -126,9 +129,9 @@ class Margin(Unconditional):
         return Phase("warm-up", r.warmup, warmup), Phase("main", 1 - r.warmup, main)
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        images = torch.cat([batch["labelled"].images, batch["unlabelled"], self.fakes(nets, noise)])
-        d_real, d_gen = nets.discriminator(images, noise).squeeze(-1).split([2 * self.recipe.batch, self.recipe.batch])
-        real, fake = real_loss(d_real, self.recipe.smoothing), fake_loss(d_gen)
+        real_images = torch.cat([batch["labelled"].images, batch["unlabelled"]])
+        d_real, d_gen = self.answers(nets.discriminator, noise, real_images, self.fakes(nets, noise))
+        real, fake = real_loss(self.score(d_real), self.recipe.smoothing), fake_loss(self.score(d_gen))
         return real + fake, {"real": real, "fake": fake}
 
     def warmup_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
@@ -150,13 +153,12 @@ class Margin(Unconditional):
     def generator_loss(
         self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor, *, margin: bool
     ) -> Loss:
-        r, images = self.recipe, self.fakes(nets, noise)
-        adversarial = real_loss(nets.discriminator(images, noise).squeeze(-1))
-        if not margin:
-            return r.adversarial_weight * adversarial, {"adversarial": adversarial}
-        logits = nets.classifier(images, noise)
-        own = F.cross_entropy(logits, logits.argmax(-1))
-        return r.adversarial_weight * adversarial + r.margin_weight * own, {"adversarial": adversarial, "margin": own}
+        images, weighted, terms = self.generator_terms(nets, batch["unlabelled"], noise)
+        if margin:
+            logits = nets.classifier(images, noise)
+            terms["margin"] = F.cross_entropy(logits, logits.argmax(-1))
+            weighted.append(self.recipe.margin_weight * terms["margin"])
+        return sum(weighted[1:], start=weighted[0]), terms
 
     def classify(self, nets: Nets, images: Tensor) -> Tensor:
         return nets.classifier(images)

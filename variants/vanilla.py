@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,14 +27,14 @@ from variants.parts.recipes import (
     CLASSIFIER_FIXED,
     COMMON_SEARCH,
     DECONVOLUTIONS,
-    GeneratorRecipe,
+    FeatureRecipe,
     common,
     label_smoothing,
 )
-from variants.parts.two_player import LABEL_SMOOTHING, Loss, Unconditional
+from variants.parts.two_player import Featured, Loss
 
 
-class VanillaRecipe(GeneratorRecipe):
+class VanillaRecipe(FeatureRecipe):
     head_from: float = setting(0.9, "share of the steps after which the GAN rests and the head is trained", gt=0, lt=1)
     smoothing: float = label_smoothing()
 
@@ -57,7 +56,7 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-class Vanilla(Unconditional):
+class Vanilla(Featured):
     name = "vanilla"
     recipe_type = VanillaRecipe
     recipe: VanillaRecipe
@@ -69,14 +68,13 @@ class Vanilla(Unconditional):
         "common": common(VanillaRecipe, {**CLASSIFIER_FIXED, "generator": (128, 128)}, TUNED),
     }
     search = {**COMMON_SEARCH, "head_from": Choice((0.3, 0.5, 0.7, 0.9))}
-    techniques = {**Unconditional.techniques, "label-smoothing": LABEL_SMOOTHING}
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
         return {
             "discriminator": lambda: classifier(task, r, 1),
             "generator": lambda: generator(task, r),
-            "head": lambda: classifier(task, r, task.classes).head,
+            "head": lambda: classifier(task, r.model_copy(update={"minibatch_kernels": 0}), task.classes).head,
         }
 
     def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
@@ -93,13 +91,13 @@ class Vanilla(Unconditional):
         return Phase("gan", r.head_from, rivals), Phase("head", 1 - r.head_from, (head,))
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        images = torch.cat([batch["unlabelled"], self.fakes(nets, noise)])
-        d_unl, d_gen = nets.discriminator(images, noise).squeeze(-1).split(self.recipe.batch)
-        real, fake = real_loss(d_unl, self.recipe.smoothing), fake_loss(d_gen)
+        d_unl, d_gen = self.answers(nets.discriminator, noise, batch["unlabelled"], self.fakes(nets, noise))
+        real, fake = real_loss(self.score(d_unl), self.recipe.smoothing), fake_loss(self.score(d_gen))
         return 0.5 * real + 0.5 * fake, {"real": real, "fake": fake}
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        return real_loss(nets.discriminator(self.fakes(nets, noise), noise).squeeze(-1)), {}
+        _, weighted, terms = self.generator_terms(nets, batch["unlabelled"], noise)
+        return sum(weighted[1:], start=weighted[0]), terms if len(terms) > 1 else {}
 
     def head_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         images, labels = batch["labelled"]

@@ -175,6 +175,13 @@ class GeneratorRecipe(ClassifierRecipe):
     virtual_batch_norm: bool = setting(
         False, "the generator's batch norm goes by a reference batch, fixed at the start", neutral=False
     )
+    minibatch_kernels: int = setting(
+        0, "kernels of minibatch discrimination ahead of the discriminator's last layer; 0: off", ge=0, le=1000,
+        neutral=0,
+    )  # fmt: skip
+    minibatch_dimensions: int = setting(
+        5, "dimensions of each kernel", ge=1, le=1000, neutral=5, unused_if={"minibatch_kernels": 0}
+    )
 
     @property
     def pool(self) -> Pool:
@@ -185,23 +192,11 @@ class TwoPlayerRecipe(GeneratorRecipe):
     """A classifier that is also the discriminator, and an unconditional generator."""
 
     unsupervised_weight: float = setting(1.0, "weight of the terms without labels of the discriminator", ge=0, le=100)
-    minibatch_kernels: int = setting(
-        0, "kernels of minibatch discrimination ahead of the last layer; 0: off", ge=0, le=1000, neutral=0
-    )
-    minibatch_dimensions: int = setting(
-        5, "dimensions of each kernel", ge=1, le=1000, neutral=5, unused_if={"minibatch_kernels": 0}
-    )
 
 
-class AdversarialRecipe(TwoPlayerRecipe, SourceRecipe):
-    """A score of images as real, and a generator's loss of up to three terms."""
+class FeatureRecipe(GeneratorRecipe):
+    """A generator's loss of up to three terms, two of them on a hidden layer of the discriminator."""
 
-    network: Network = source_network()  # the first base class has fewer
-    labelled_batch: int | None = setting(None, "labelled images per step; unset: batch", ge=1, batch=True, neutral=None)
-    latent: Literal["uniform", "symmetric", "normal"] = setting(
-        "uniform", "z is uniform in [0, 1) or in [-1, 1), or standard normal", neutral="uniform"
-    )
-    smoothing: float = label_smoothing()
     matching_weight: float = setting(0.0, "w_fm, on feature matching", ge=0, le=1000, neutral=0.0)
     matching: Literal["mean-square", "l1", "squared-norm"] = setting(
         "mean-square", "distance between the feature means", neutral="mean-square", unused_if={"matching_weight": 0.0}
@@ -219,12 +214,28 @@ class AdversarialRecipe(TwoPlayerRecipe, SourceRecipe):
             raise ValueError("matching_weight and adversarial_weight are both 0: the generator learns nothing")
         return self
 
+    @property
+    def judge(self) -> tuple[int, ...]:
+        """The hidden widths of the discriminator."""
+        return self.classifier
+
     @model_validator(mode="after")
     def _layer_exists(self) -> Self:
-        layers = len(self.classifier) if self.network == "mlp" else HIDDEN_LAYERS[self.network]
+        layers = len(self.judge) if self.network == "mlp" else HIDDEN_LAYERS[self.network]
         if self.feature_layer > layers:
             raise ValueError(f"the discriminator has {layers} hidden layers")
         return self
+
+
+class AdversarialRecipe(FeatureRecipe, TwoPlayerRecipe, SourceRecipe):
+    """A classifier whose outputs score images as real."""
+
+    network: Network = source_network()  # the first base class has fewer
+    labelled_batch: int | None = setting(None, "labelled images per step; unset: batch", ge=1, batch=True, neutral=None)
+    latent: Literal["uniform", "symmetric", "normal"] = setting(
+        "uniform", "z is uniform in [0, 1) or in [-1, 1), or standard normal", neutral="uniform"
+    )
+    smoothing: float = label_smoothing()
 
 
 def linear_decay(start: float) -> Callable[[float], float]:

@@ -16,6 +16,7 @@ from variants.parts.networks.mlp import LATENT, sample
 from variants.parts.recipes import SOURCES, AdversarialRecipe, GeneratorRecipe, TwoPlayerRecipe
 
 Loss = tuple[Tensor, dict[str, Tensor]]
+Network = Callable[..., Tensor]
 
 # Techniques by name, for `bench ablate`; the values that switch them on are those of papers where these give one.
 HISTORICAL_AVERAGING = Technique(on={"historical_weight": 1.0}, off={"historical_weight": 0.0})
@@ -67,6 +68,58 @@ class Unconditional(Variant):
         """G(z), `[batch, *image_shape]`."""
         return nets.generator(self.z(noise, self.recipe.batch), noise)
 
+    def answers(self, network: Network, noise: Noise, *batches: Tensor) -> Sequence[Tensor]:
+        """A network's outputs for each batch, from one pass unless they depend on the rest of a batch.
+
+        Batch norm's running statistics, where there are some, follow the second batch: the unlabelled images.
+        """
+        if self.recipe.minibatch_kernels or self.recipe.network in SOURCES:
+            return [network(images, noise, update=i == 1) for i, images in enumerate(batches)]
+        return network(torch.cat(batches), noise).split([len(images) for images in batches])
+
+
+class Featured(Unconditional):
+    """A discriminator that scores images as real, D = sigmoid(s), and a generator's loss of up to three terms:
+
+        L_G = w_fm FM(f(x), f(G(z))) - c w_adv mean_gen log D(G(z)) + w_pt PT(f(G(z)))
+
+    FM is feature matching (arXiv:1606.03498, section 3.1), PT the pull-away term (arXiv:1609.03126, section 2.4), f a
+    hidden layer of D. A term of weight 0 is not computed.
+    """
+
+    recipe: Any  # a FeatureRecipe; subclasses name their own
+    adversarial_factor: ClassVar[float] = 1.0  # c
+    techniques = {
+        "feature-matching": FEATURE_MATCHING,
+        **Unconditional.techniques,
+        "minibatch-discrimination": MINIBATCH_DISCRIMINATION,
+        "label-smoothing": LABEL_SMOOTHING,
+        "pull-away": PULL_AWAY,
+    }
+
+    def score(self, logits: Tensor) -> Tensor:
+        """s `[batch]` for the discriminator's outputs `[batch, outputs]`."""
+        return logits.squeeze(-1)
+
+    def generator_terms(self, nets: Nets, real: Tensor, noise: Noise) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """Generated images `[batch, *image_shape]`, the weighted terms of L_G, and the terms by name."""
+        r, terms, weighted = self.recipe, {}, []
+        if r.matching_weight:
+            target = nets.discriminator(real, noise, features=r.feature_layer)
+        images = self.fakes(nets, noise)
+        fake = nets.discriminator(images, noise, features=r.feature_layer)
+        if r.adversarial_weight:
+            logits = nets.discriminator(fake, noise, from_features=r.feature_layer)
+            terms["adversarial"] = real_loss(self.score(logits))
+            weighted.append(self.adversarial_factor * r.adversarial_weight * terms["adversarial"])
+        if r.matching_weight:
+            terms["matching"] = MATCHING[r.matching](target, fake)
+            weighted.append(r.matching_weight * terms["matching"])
+        if r.pull_away_weight:
+            terms["pull_away"] = pull_away(fake)
+            weighted.append(r.pull_away_weight * terms["pull_away"])
+        return images, weighted, terms
+
 
 class TwoPlayer(Unconditional):
     """Per step: the discriminator (which is the classifier), then the generator, as in arXiv:1606.03498's code."""
@@ -106,15 +159,6 @@ class TwoPlayer(Unconditional):
     def classify(self, nets: Nets, images: Tensor) -> Tensor:
         return nets.discriminator(images)[:, : self.task.classes]
 
-    def answers(self, nets: Nets, noise: Noise, *batches: Tensor) -> Sequence[Tensor]:
-        """The discriminator's logits for each batch, from one pass unless answers depend on the rest of a batch.
-
-        Batch norm's running statistics, where there are some, follow the second batch: the unlabelled images.
-        """
-        if self.recipe.minibatch_kernels or self.recipe.network in SOURCES:
-            return [nets.discriminator(images, noise, update=i == 1) for i, images in enumerate(batches)]
-        return nets.discriminator(torch.cat(batches), noise).split([len(images) for images in batches])
-
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         raise NotImplementedError
 
@@ -122,25 +166,18 @@ class TwoPlayer(Unconditional):
         raise NotImplementedError
 
 
-class Adversarial(TwoPlayer):
-    """A discriminator that scores images as real, D = sigmoid(s), and a generator with a loss of three terms:
+class Adversarial(Featured, TwoPlayer):
+    """The classifier as a discriminator that scores images as real; the generator's loss is `Featured`'s, c = 1/2:
 
         L_D = L_label - w/2 mean_unl log D(x) - w/2 mean_gen log(1 - D(G(z)))
-        L_G = w_fm FM(f(x), f(G(z))) - w_adv/2 mean_gen log D(G(z)) + w_pt PT(f(G(z)))
 
-    FM is feature matching (arXiv:1606.03498, section 3.1), PT the pull-away term (arXiv:1609.03126, section 2.4), f a
-    hidden layer. A term of weight 0 is not computed. A variant says what its outputs mean: `score`, `class_logits` and,
-    where it is not the cross-entropy over all outputs, `label_loss`.
+    A variant says what its outputs mean: `score`, `class_logits` and, where it is not the cross-entropy over all
+    outputs, `label_loss`.
     """
 
     recipe_type = AdversarialRecipe
     recipe: AdversarialRecipe
-    techniques = {
-        "feature-matching": FEATURE_MATCHING,
-        **TwoPlayer.techniques,
-        "label-smoothing": LABEL_SMOOTHING,
-        "pull-away": PULL_AWAY,
-    }
+    adversarial_factor = 0.5
 
     def draws(self) -> Mapping[str, Draw]:
         r = self.recipe
@@ -150,7 +187,6 @@ class Adversarial(TwoPlayer):
         return sample(noise, batch, self.latent, self.recipe.latent)
 
     def score(self, logits: Tensor) -> Tensor:
-        """s `[batch]` for the discriminator's outputs `[batch, outputs]`."""
         raise NotImplementedError
 
     def class_logits(self, logits: Tensor) -> Tensor:
@@ -166,7 +202,9 @@ class Adversarial(TwoPlayer):
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r, (labelled, labels) = self.recipe, batch["labelled"]
-        l_lab, l_unl, l_gen = self.answers(nets, noise, labelled, batch["unlabelled"], self.fakes(nets, noise))
+        l_lab, l_unl, l_gen = self.answers(
+            nets.discriminator, noise, labelled, batch["unlabelled"], self.fakes(nets, noise)
+        )
         supervised = self.label_loss(l_lab, labels)
         real, fake = real_loss(self.score(l_unl), r.smoothing), fake_loss(self.score(l_gen))
         loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * fake)
@@ -174,18 +212,5 @@ class Adversarial(TwoPlayer):
         return loss, {**logs, "accuracy": accuracy(self.class_logits(l_lab), labels)}
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        r, terms, weighted = self.recipe, {}, []
-        if r.matching_weight:
-            real = nets.discriminator(batch["unlabelled_generator"], noise, features=r.feature_layer)
-        fake = nets.discriminator(self.fakes(nets, noise), noise, features=r.feature_layer)
-        if r.adversarial_weight:
-            logits = nets.discriminator(fake, noise, from_features=r.feature_layer)
-            terms["adversarial"] = real_loss(self.score(logits))
-            weighted.append(0.5 * r.adversarial_weight * terms["adversarial"])
-        if r.matching_weight:
-            terms["matching"] = MATCHING[r.matching](real, fake)
-            weighted.append(r.matching_weight * terms["matching"])
-        if r.pull_away_weight:
-            terms["pull_away"] = pull_away(fake)
-            weighted.append(r.pull_away_weight * terms["pull_away"])
+        _, weighted, terms = self.generator_terms(nets, batch["unlabelled_generator"], noise)
         return sum(weighted[1:], start=weighted[0]), terms if len(terms) > 1 else {}

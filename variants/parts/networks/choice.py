@@ -14,13 +14,12 @@ from variants.parts.recipes import (
     ClassifierRecipe,
     GeneratorRecipe,
     SourceRecipe,
-    TwoPlayerRecipe,
 )
 
 
 def minibatch(recipe: ClassifierRecipe) -> mlp.Minibatch:
     """Minibatch discrimination where the recipe has it."""
-    if isinstance(recipe, TwoPlayerRecipe):
+    if isinstance(recipe, GeneratorRecipe):
         return mlp.Minibatch(recipe.minibatch_kernels, recipe.minibatch_dimensions, recipe.batch)
     return mlp.NO_MINIBATCH
 

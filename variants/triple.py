@@ -8,6 +8,10 @@ With D(x, y) = sigmoid(d(x, y)), p = softmax(c(x)) and k(x) = argmax_k p_k(x):
     L_C = w_adv/2 mean_unl[max_k p_k(x) (-log D(x, k(x)))] + mean_lab CE + w_ent mean_unl H(p(x))
           + w_bal CE(uniform, mean_unl p) + wd |W_last|^2 + alpha_P mean_gen CE(c(G(z, y)), y)
 
+With `unlabelled_labels: all` (the code's `objective_flag=integrate`) an unlabelled image meets D with every label y;
+both terms on it are sums over y, weighted with p_y(x): in L_D, where p is constant,
+1/2 mean_unl sum_y p_y(x) (-log(1 - D(x, y))), and in L_C w_adv/2 mean_unl sum_y p_y(x) (-log D(x, y)).
+
 `paper` follows the authors' code (zhenxuan00/triple-gan), which weighs -log D with the confidence where the article's
 Algorithm 1 has log(1 - D). That confidence is the only path of the adversarial term to C. Deviations from the code:
 
@@ -16,16 +20,17 @@ Algorithm 1 has log(1 - D). That confidence is the only path of the adversarial 
 3. Running batch-norm statistics of C move in its own step only, with the unlabelled images.
 4. On CIFAR-10 the images are whitened with 1e-3 added to the eigenvalues of their covariance; C's optimiser is plain
    Adam, which there resets what has become NaN; the consistency term is on from the start of its ramp.
-4. Labelled images are tiled without end; images below 28 x 28 are enlarged for the convolutional classifier.
-5. The entropy's logarithms and the cross-entropies come from log-softmax and are not clipped.
-6. Running statistics and averages hold batch norm's variance, where the code's library holds its inverse square root.
+5. Labelled images are tiled without end; images below 28 x 28 are enlarged for the convolutional classifier.
+6. The entropy's logarithms and the cross-entropies come from log-softmax and are not clipped.
+7. Running statistics and averages hold batch norm's variance, where the code's library holds its inverse square root.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,12 +38,27 @@ from torch import Tensor, nn
 
 from bench.variant import Choice, Draw, Ema, LogUniform, Nets, Noise, Phase, Player, State, Technique, Width, setting
 from variants.parts.confident import Confident, ConfidentRecipe, Loss, Schedule
+from variants.parts.layers import Layer
 from variants.parts.losses import fake_loss, real_loss, softplus
-from variants.parts.networks.mlp import LATENT
+from variants.parts.networks.mlp import BATCH_NORM, LATENT, Latent, Minibatch, Norm, sample
 from variants.parts.networks.thirteen import ConvGenerator, ConvPairDiscriminator
-from variants.parts.networks.triple import ConditionalGenerator, PairDiscriminator
-from variants.parts.recipes import COLOUR_GENERATOR, COMMON_SEARCH, common, historical_averaging, label_smoothing
-from variants.parts.two_player import HISTORICAL_AVERAGING, LABEL_SMOOTHING
+from variants.parts.networks.triple import NORM, ConditionalGenerator, PairDiscriminator, ReferencedPairs
+from variants.parts.recipes import (
+    COLOUR_GENERATOR,
+    COMMON_SEARCH,
+    common,
+    historical_averaging,
+    label_smoothing,
+    minibatch_dimensions,
+    minibatch_kernels,
+    virtual_batch_norm,
+)
+from variants.parts.two_player import (
+    HISTORICAL_AVERAGING,
+    LABEL_SMOOTHING,
+    MINIBATCH_DISCRIMINATION,
+    VIRTUAL_BATCH_NORM,
+)
 
 CONVOLUTIONS = ("svhn", "cifar", "wn-conv")  # classifiers beside which generator and discriminator are convolutional
 
@@ -60,8 +80,14 @@ class TripleRecipe(ConfidentRecipe):
     classifier_decay_to: float | None = setting(
         None, "factor on C's step size at the end; unset: decay_to", gt=0, le=1, neutral=None
     )
+    unlabelled_labels: Literal["argmax", "all"] = setting(
+        "argmax", "which labels D and C give to an unlabelled image: C's own, or all, weighted by p", neutral="argmax"
+    )
     smoothing: float = label_smoothing()
     historical_weight: float = historical_averaging()
+    virtual_batch_norm: bool = virtual_batch_norm()
+    minibatch_kernels: int = minibatch_kernels()
+    minibatch_dimensions: int = minibatch_dimensions()
 
 
 COLOUR: dict[str, Any] = {
@@ -185,23 +211,47 @@ class Triple(Confident):
         "balance": Technique(on={"balance_weight": 1e-3}, off={"balance_weight": 0.0}),
         "label-smoothing": LABEL_SMOOTHING,
         "historical-averaging": HISTORICAL_AVERAGING,
+        "virtual-batch-norm": VIRTUAL_BATCH_NORM,
+        "minibatch-discrimination": MINIBATCH_DISCRIMINATION,
     }
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
         if r.network in CONVOLUTIONS:
+            norm = self.norm(BATCH_NORM)
             return {
                 **super().networks(),
-                "generator": lambda: ConvGenerator(task, r.generator),
-                "discriminator": lambda: ConvPairDiscriminator(task, r.discriminator),
+                "generator": lambda: self.referenced(ConvGenerator(task, r.generator, norm), norm),
+                "discriminator": lambda: ConvPairDiscriminator(task, r.discriminator, self.minibatch),
             }
+        norm = self.norm(NORM)
         return {
             **super().networks(),
-            "generator": lambda: ConditionalGenerator(task, r.generator),
+            "generator": lambda: self.referenced(ConditionalGenerator(task, r.generator, norm), norm),
             "discriminator": lambda: PairDiscriminator(
-                task, r.discriminator, input_noise=r.input_noise, hidden_noise=r.hidden_noise
+                task, r.discriminator, r.input_noise, r.hidden_noise, self.minibatch
             ),
         }
+
+    @property
+    def minibatch(self) -> Minibatch:
+        r = self.recipe
+        return Minibatch(r.minibatch_kernels, r.minibatch_dimensions, r.generated)
+
+    @property
+    def latent(self) -> Latent:
+        """How G's z is drawn."""
+        return "uniform"
+
+    def norm(self, norm: Norm) -> Norm:
+        """The generator's batch norm, with a reference batch where the recipe asks for it."""
+        return replace(norm, latent=self.latent, reference=self.recipe.generated * self.recipe.virtual_batch_norm)
+
+    def referenced(self, generator: Layer, norm: Norm) -> Layer:
+        """The generator, with its reference batch where its norm has one."""
+        if not norm.reference:
+            return generator
+        return ReferencedPairs(generator, norm.reference_batch(LATENT), self.task.classes)
 
     def draws(self) -> Mapping[str, Draw]:
         r, n = self.recipe, self.task.labelled
@@ -233,7 +283,7 @@ class Triple(Confident):
         )
 
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
-        return nets.generator(noise.uniform(len(labels), LATENT), self.one_hot(labels), noise)
+        return nets.generator(sample(noise, len(labels), LATENT, self.latent), self.one_hot(labels), noise)
 
     # --- losses ---
 
@@ -252,22 +302,42 @@ class Triple(Confident):
         """k(x) as one-hot `[batch, K]`, from C in training mode."""
         return self.one_hot(nets.classifier(images, noise).argmax(-1))
 
+    def with_all_labels(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Each image with every label in turn: `[batch K, *image_shape]` and one-hot `[batch K, K]`."""
+        k = self.task.classes
+        return images.repeat_interleave(k, 0), torch.eye(k, device=images.device).repeat(len(images), 1)
+
+    def judged(self, nets: Nets, noise: Noise, pairs: Sequence[tuple[Tensor, Tensor]]) -> Sequence[Tensor]:
+        """d(x, y) for groups of pairs, in one pass unless answers depend on the rest of a batch."""
+        if self.recipe.minibatch_kernels:
+            return [nets.discriminator(x, y, noise) for x, y in pairs]
+        images, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        return nets.discriminator(images, labels, noise).split([len(x) for x, _ in pairs])
+
+    def rejection(self, nets: Nets, images: Tensor, logits: Tensor, noise: Noise) -> Tensor:
+        """The adversarial term of C for its `logits [batch, K]`, whose gradient reaches them through p alone."""
+        p = F.softmax(logits, -1)
+        if self.recipe.unlabelled_labels == "all":
+            d = nets.discriminator(*self.with_all_labels(images), noise).view_as(p)
+            return (p * softplus(-d)).sum(-1).mean()
+        d = nets.discriminator(images, self.one_hot(logits.argmax(-1)), noise)
+        return (p.amax(-1) * softplus(-d)).mean()
+
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         labelled, labels = batch["positive_labelled"]
         positive, unlabelled = batch["positive_unlabelled"], batch["unlabelled"]
         fake, fake_labels = self.fakes(nets, noise, unlabelled)
-        images = torch.cat([labelled, positive, fake, unlabelled])
-        pairs = torch.cat(
-            [
-                self.one_hot(labels),
-                self.guess(nets, positive, noise),
-                self.one_hot(fake_labels),
-                self.guess(nets, unlabelled, noise),
-            ]
-        )
-        sizes = [len(labelled) + len(positive), len(fake), len(unlabelled)]
-        d_pos, d_gen, d_unl = nets.discriminator(images, pairs, noise).split(sizes)
-        real, generated, classified = real_loss(d_pos, self.recipe.smoothing), fake_loss(d_gen), fake_loss(d_unl)
+        real_pairs = torch.cat([self.one_hot(labels), self.guess(nets, positive, noise)])
+        pairs = [(torch.cat([labelled, positive]), real_pairs), (fake, self.one_hot(fake_labels))]
+        if self.recipe.unlabelled_labels == "argmax":
+            pairs.append((unlabelled, self.guess(nets, unlabelled, noise)))
+            d_pos, d_gen, d_unl = self.judged(nets, noise, pairs)
+            classified = fake_loss(d_unl)
+        else:
+            p = F.softmax(nets.classifier(unlabelled, noise), -1)
+            d_pos, d_gen, d_unl = self.judged(nets, noise, [*pairs, self.with_all_labels(unlabelled)])
+            classified = (p * softplus(d_unl).view_as(p)).sum(-1).mean()
+        real, generated = real_loss(d_pos, self.recipe.smoothing), fake_loss(d_gen)
         logs = {"real": real, "generated": generated, "classified": classified}
         return real + 0.5 * generated + 0.5 * classified, logs
 
@@ -280,10 +350,7 @@ class Triple(Confident):
     ) -> Loss:
         r, unlabelled = self.recipe, batch["unlabelled"]
         loss, logs, logits = self.semi_supervised(nets, batch, unlabelled, noise, r.balance_weight, progress)
-        guess = self.one_hot(logits.argmax(-1))
-        rejection = softplus(-nets.discriminator(unlabelled, guess, noise))
-        confidence = F.softmax(logits, -1).amax(-1)
-        adversarial = (confidence * rejection).mean()
+        adversarial = self.rejection(nets, unlabelled, logits, noise)
         loss = loss + 0.5 * r.adversarial_weight * adversarial
         if pseudo:
             fake, labels = self.fakes(nets, noise, unlabelled)

@@ -45,11 +45,10 @@ from variants.parts.losses import (
     feature_matching_l1,
     pull_away,
     real_loss,
-    softplus,
 )
 from variants.parts.networks.conv import conv_generator
-from variants.parts.networks.mlp import LATENT, Norm, generator, neighbours
-from variants.parts.networks.triple import ConditionalGenerator
+from variants.parts.networks.mlp import LATENT, Latent, Norm, generator, neighbours
+from variants.parts.networks.triple import NORM, ConditionalGenerator
 from variants.parts.networks.ugan import NoisyPairDiscriminator, conv_classifier
 from variants.parts.recipes import common
 from variants.parts.two_player import PULL_AWAY
@@ -153,15 +152,23 @@ class UGAN(Triple):
     }
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
-        r, task, norm = self.recipe, self.task, Norm(gain=True, eps=1e-5)
+        r, task = self.recipe, self.task
+        norm = Norm(gain=True, eps=1e-5, reference=r.bad_generated * r.virtual_batch_norm)
         nets = dict(super().networks())
         if r.network in CONVOLUTIONS:
             return {**nets, "bad_generator": lambda: conv_generator(task, r.bad_generator, norm)}
         if r.network == "conv":
             nets["classifier"] = lambda: conv_classifier(task)
-            nets["discriminator"] = lambda: NoisyPairDiscriminator(task, r.discriminator)
-            nets["generator"] = lambda: ConditionalGenerator(task, r.generator, norm_last=True)
+            good = self.norm(NORM)
+            nets["discriminator"] = lambda: NoisyPairDiscriminator(task, r.discriminator, self.minibatch)
+            nets["generator"] = lambda: self.referenced(
+                ConditionalGenerator(task, r.generator, good, norm_last=True), good
+            )
         return {**nets, "bad_generator": lambda: generator(task, r.bad_generator, norm, std=0.1)}
+
+    @property
+    def latent(self) -> Latent:
+        return "uniform" if self.recipe.network == "mlp" else "symmetric"
 
     def main_phases(self, steps: float, schedule: Schedule) -> tuple[Phase, ...]:
         r = self.recipe
@@ -176,17 +183,12 @@ class UGAN(Triple):
         )
 
     def fakes(self, nets: Nets, noise: Noise, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Good images and their labels; with UGAN's own networks z ~ U[-1, 1)^100 and labels at random."""
+        """Good images and their labels; with UGAN's own networks the labels are drawn at random."""
         if self.recipe.network == "mlp":
             return super().fakes(nets, noise, like)
         n = self.recipe.generated
         labels = (noise.uniform(n) * self.task.classes).long()
         return self.generate(nets, noise, labels), labels
-
-    def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
-        z = noise.uniform(len(labels), LATENT)
-        z = z if self.recipe.network == "mlp" else 2 * z - 1
-        return nets.generator(z, self.one_hot(labels), noise)
 
     def bad_generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r = self.recipe
@@ -203,8 +205,7 @@ class UGAN(Triple):
         l_lab = nets.classifier(labelled, noise)
         l_unl = nets.classifier(unlabelled, noise, update=not r.consistency_weight)
         supervised = F.cross_entropy(l_lab, labels)
-        rejection = softplus(-nets.discriminator(unlabelled, self.one_hot(l_unl.argmax(-1)), noise))
-        adversarial = (F.softmax(l_unl, -1).amax(-1) * rejection).mean()
+        adversarial = self.rejection(nets, unlabelled, l_unl, noise)
         h, b = entropy(l_unl), balance(l_unl)
         good = r.entropy_weight * h + r.balance_weight * b + 0.5 * r.adversarial_weight * adversarial
         logs = {"supervised": supervised, "entropy": h, "balance": b, "adversarial": adversarial}

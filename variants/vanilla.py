@@ -96,7 +96,7 @@ class Vanilla(Featured):
         return 0.5 * real + 0.5 * fake, {"real": real, "fake": fake}
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        _, weighted, terms = self.generator_terms(nets, batch["unlabelled"], noise)
+        _, weighted, terms = self.generator_terms(nets, batch, noise)
         return sum(weighted[1:], start=weighted[0]), terms if len(terms) > 1 else {}
 
     def head_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:

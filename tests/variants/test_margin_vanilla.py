@@ -21,6 +21,7 @@ from variants.vanilla import Vanilla, VanillaRecipe
 BATCH, K, PROGRESS = 4, 3, torch.zeros(())
 RNG = np.random.default_rng(0)
 LABELS = np.array([2, 0, 1, 1])
+FEATURES = np.random.default_rng(1).normal(size=(BATCH, 5))
 SMALL: dict[str, Any] = {"steps": 1, "batch": BATCH, "classifier": (6, 5), "generator": (5, 4)}
 
 
@@ -95,7 +96,8 @@ def test_margin_generator_wants_the_classifier_sure(
     variant = margin(tiny_task, adversarial_weight=0.9, margin_weight=0.1)
 
     def loss(on: bool) -> float:
-        nets = SimpleNamespace(discriminator=fake(t(d)), classifier=fake(t(c)), generator=fake(images))
+        discriminator = fake(t(FEATURES), t(d))
+        nets = SimpleNamespace(discriminator=discriminator, classifier=fake(t(c)), generator=fake(images))
         return variant.generator_loss(nets, batch, recorded_noise(), {}, PROGRESS, margin=on)[0].item()
 
     assert loss(False) == pytest.approx(0.9 * bce1(d))
@@ -126,7 +128,7 @@ def test_vanilla_losses(
     nets = SimpleNamespace(discriminator=fake(t(d)), generator=fake(images))
     loss, _ = variant.discriminator_loss(nets, batch, recorded_noise(), {}, PROGRESS)
     assert loss.item() == pytest.approx(0.5 * bce1(d[:BATCH]) + 0.5 * bce0(d[BATCH:]))
-    nets = SimpleNamespace(discriminator=fake(t(d[:BATCH])), generator=fake(images))
+    nets = SimpleNamespace(discriminator=fake(t(FEATURES), t(d[:BATCH])), generator=fake(images))
     assert variant.generator_loss(nets, batch, recorded_noise(), {}, PROGRESS)[0].item() == pytest.approx(
         bce1(d[:BATCH])
     )
@@ -135,6 +137,35 @@ def test_vanilla_losses(
     assert variant.head_loss(nets, batch, recorded_noise(), {}, PROGRESS)[0].item() == pytest.approx(
         cross_entropy(logits, LABELS)
     )
+
+
+@pytest.mark.parametrize("kind", [Vanilla, Margin])
+def test_the_generator_takes_terms_on_features(
+    kind: Any, tiny_task: Task, batch: Any, images: Tensor, fake: Any, recorded_noise: Callable[..., Any]
+) -> None:
+    """Each with its weight beside the adversarial term, or without it."""
+    real, d = RNG.normal(size=(BATCH, 5)), RNG.normal(size=(BATCH, 1))
+    unit = FEATURES / np.linalg.norm(FEATURES, axis=1, keepdims=True)
+    away = ((unit @ unit.T) ** 2)[~np.eye(BATCH, dtype=bool)].mean()
+    matching = ((real.mean(0) - FEATURES.mean(0)) ** 2).mean()
+    for adversarial in (0.7, 0.0):
+        weights = {"matching_weight": 2.0, "pull_away_weight": 0.3, "adversarial_weight": adversarial}
+        variant = kind(tiny_task, kind.recipe_type(**SMALL, **weights))
+        nets = SimpleNamespace(discriminator=fake(t(real), t(FEATURES), t(d)), generator=fake(images))
+        options = {"margin": False} if kind is Margin else {}
+        loss, _ = variant.generator_loss(nets, batch, recorded_noise(), {}, PROGRESS, **options)
+        assert loss.item() == pytest.approx(2.0 * matching + 0.3 * away + adversarial * bce1(d))
+
+
+@pytest.mark.parametrize("kind", [Vanilla, Margin])
+def test_the_classifier_is_not_the_network_with_minibatch_discrimination(
+    kind: Any, tiny_task: Task, build_nets: Callable[..., Any]
+) -> None:
+    narrow = {"discriminator": (6, 5)} if kind is Margin else {}
+    variant = kind(tiny_task, kind.recipe_type(**SMALL, **narrow, minibatch_kernels=3))
+    nets, images = build_nets(variant), torch.rand(4, 1, 2, 3, dtype=torch.float64)
+    assert torch.allclose(variant.classify(nets, images[:2]), variant.classify(nets, images)[:2])
+    assert not torch.allclose(nets.discriminator(images[:2]), nets.discriminator(images)[:2])
 
 
 def test_vanilla_gan_rests_while_the_head_learns(tiny_task: Task) -> None:

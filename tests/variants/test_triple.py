@@ -18,6 +18,8 @@ from bench.variant import Adam, Ema, Examples, Task
 from variants.parts.confident import last_layer_norm
 from variants.parts.layers import Linear, Stack, WeightNormLinear
 from variants.parts.networks.mlp import Classifier
+from variants.parts.networks.thirteen import ConvGenerator
+from variants.parts.networks.triple import NORM, ConditionalGenerator
 from variants.triple import Triple, TripleRecipe
 
 K, PROGRESS = 3, torch.zeros(())
@@ -116,6 +118,68 @@ def test_discriminator_loss(tiny_task: Task, fake: Any, recorded_noise: Callable
     assert noise is not None
     assert [call[1] is not None for call in nets.classifier.calls] == [True, True]  # C labels in training mode
     assert [options.get("update", False) for options in nets.classifier.options] == [False, False]
+
+
+def test_all_labels_of_an_unlabelled_image_weighted_with_their_probabilities(
+    tiny_task: Task, fake: Any, recorded_noise: Callable[..., Any]
+) -> None:
+    guess_positive, logits = RNG.normal(size=(7, K)), RNG.normal(size=(5, K))
+    d = RNG.normal(size=2 + 7 + 6 + 5 * K, scale=2)
+    nets = SimpleNamespace(
+        classifier=fake(torch.from_numpy(guess_positive), torch.from_numpy(logits)),
+        discriminator=fake(torch.from_numpy(d)),
+        generator=fake(torch.full((6, 1, 2, 3), 0.5, dtype=torch.float64)),
+    )
+    batch, variant = tiny_batch(tiny_task), small(tiny_task, unlabelled_labels="all")
+    loss, logs = variant.discriminator_loss(nets, batch, recorded_noise(), {}, PROGRESS)
+    each = (softmax(logits) * bce0(d[15:].reshape(5, K))).sum(1).mean()
+    assert logs["classified"].item() == pytest.approx(each)
+    assert loss.item() == pytest.approx(bce1(d[:9]).mean() + 0.5 * bce0(d[9:15]).mean() + 0.5 * each)
+    images, pairs, _ = nets.discriminator.calls[0]
+    for i in range(5):
+        for k in range(K):
+            assert torch.equal(images[15 + K * i + k], batch["unlabelled"][i])
+            assert pairs[15 + K * i + k].tolist() == np.eye(K)[k].tolist()
+
+
+def test_c_under_all_labels(tiny_task: Task, fake: Any, recorded_noise: Callable[..., Any]) -> None:
+    d = RNG.normal(size=5 * K, scale=2)
+    logits = torch.from_numpy(C_UNL).clone().requires_grad_()
+    nets = fake_nets(fake, logits, torch.from_numpy(d))
+    variant = small(tiny_task, unlabelled_labels="all")
+    _, logs = variant.classifier_loss(nets, tiny_batch(tiny_task), recorded_noise(), {}, PROGRESS, pseudo=False)
+    p, cost = softmax(C_UNL), bce1(d.reshape(5, K))
+    assert logs["adversarial"].item() == pytest.approx((p * cost).sum(1).mean())
+    (gradient,) = torch.autograd.grad(logs["adversarial"], logits)
+    assert gradient.numpy() == pytest.approx(p * (cost - (p * cost).sum(1, keepdims=True)) / 5)
+
+
+def test_groups_of_pairs_are_judged_apart_under_minibatch_discrimination(
+    tiny_task: Task, build_nets: Callable[..., Any], recorded_noise: Callable[..., Any]
+) -> None:
+    for kernels, apart in ((3, True), (0, False)):
+        variant = small(tiny_task, minibatch_kernels=kernels)
+        nets, groups = build_nets(variant), []
+        x, y = torch.rand(4, 1, 2, 3, dtype=torch.float64), torch.eye(K, dtype=torch.float64)[[0, 1, 2, 0]]
+        for others in (x, x + 1):
+            groups.append(variant.judged(nets, recorded_noise(), [(x, y), (others, y)])[0])
+        assert torch.equal(*groups)
+        together = nets.discriminator(torch.cat([x, x + 1]), torch.cat([y, y]), recorded_noise())[:4]
+        assert torch.allclose(groups[0], together) is not apart
+
+
+@pytest.mark.parametrize("kind", [ConditionalGenerator, ConvGenerator])
+def test_a_generated_pair_does_not_depend_on_its_batch_under_virtual_batch_norm(kind: Any) -> None:
+    task = Task((3, 32, 32), K, (0.0, 1.0), 9, 30)
+    variant = Triple(task, TripleRecipe(**SMALL, virtual_batch_norm=True))
+    norm = variant.norm(NORM)
+    widths = (6, 5, 4) if kind is ConvGenerator else (6, 5)
+    net = variant.referenced(kind(task, widths, norm), norm).double()
+    z, y = torch.rand(4, 100, dtype=torch.float64), torch.eye(K, dtype=torch.float64)[[0, 1, 2, 0]]
+    assert net(z, y).shape == (4, 3, 32, 32)
+    assert torch.allclose(net(z[1:2], y[1:2]), net(z, y)[1:2])
+    plain = kind(task, widths).double()
+    assert not torch.allclose(plain(z[:3], y[:3]), plain(z, y)[:3])
 
 
 def test_discriminator_loss_at_chance(tiny_task: Task, fake: Any, recorded_noise: Callable[..., Any]) -> None:

@@ -83,6 +83,22 @@ def label_smoothing() -> Any:
     return setting(0.0, "one-sided label smoothing: real images have the target 1 - this", ge=0, lt=1, neutral=0.0)
 
 
+def virtual_batch_norm() -> Any:
+    """The switch of virtual batch normalisation (arXiv:1606.03498, section 3.5)."""
+    why = "generators' batch norm goes by a reference batch, fixed at the start"
+    return setting(False, why, neutral=False)
+
+
+def minibatch_kernels() -> Any:
+    """The field of minibatch discrimination (arXiv:1606.03498, section 3.2)."""
+    why = "kernels of minibatch discrimination ahead of the discriminator's last layer; 0: off"
+    return setting(0, why, ge=0, le=1000, neutral=0)
+
+
+def minibatch_dimensions() -> Any:
+    return setting(5, "dimensions of each kernel", ge=1, le=1000, neutral=5, unused_if={"minibatch_kernels": 0})
+
+
 # Networks of published code, by author: parts/networks/sources.py and resnet.py
 SOURCES = ("silva", "ghaboosi", "raghav", "sgan", "resnet")
 HIDDEN_LAYERS = {
@@ -172,16 +188,9 @@ class GeneratorRecipe(ClassifierRecipe):
     generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1, **WIDTHS)
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
     historical_weight: float = historical_averaging()
-    virtual_batch_norm: bool = setting(
-        False, "the generator's batch norm goes by a reference batch, fixed at the start", neutral=False
-    )
-    minibatch_kernels: int = setting(
-        0, "kernels of minibatch discrimination ahead of the discriminator's last layer; 0: off", ge=0, le=1000,
-        neutral=0,
-    )  # fmt: skip
-    minibatch_dimensions: int = setting(
-        5, "dimensions of each kernel", ge=1, le=1000, neutral=5, unused_if={"minibatch_kernels": 0}
-    )
+    virtual_batch_norm: bool = virtual_batch_norm()
+    minibatch_kernels: int = minibatch_kernels()
+    minibatch_dimensions: int = minibatch_dimensions()
 
     @property
     def pool(self) -> Pool:

@@ -89,6 +89,7 @@ class Featured(Unconditional):
 
     recipe: Any  # a FeatureRecipe; subclasses name their own
     adversarial_factor: ClassVar[float] = 1.0  # c
+    matched: ClassVar[str] = "unlabelled"  # the draw of x in L_G
     techniques = {
         "feature-matching": FEATURE_MATCHING,
         **Unconditional.techniques,
@@ -101,11 +102,11 @@ class Featured(Unconditional):
         """s `[batch]` for the discriminator's outputs `[batch, outputs]`."""
         return logits.squeeze(-1)
 
-    def generator_terms(self, nets: Nets, real: Tensor, noise: Noise) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+    def generator_terms(self, nets: Nets, batch: Any, noise: Noise) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """Generated images `[batch, *image_shape]`, the weighted terms of L_G, and the terms by name."""
         r, terms, weighted = self.recipe, {}, []
         if r.matching_weight:
-            target = nets.discriminator(real, noise, features=r.feature_layer)
+            real = nets.discriminator(batch[self.matched], noise, features=r.feature_layer)
         images = self.fakes(nets, noise)
         fake = nets.discriminator(images, noise, features=r.feature_layer)
         if r.adversarial_weight:
@@ -113,7 +114,7 @@ class Featured(Unconditional):
             terms["adversarial"] = real_loss(self.score(logits))
             weighted.append(self.adversarial_factor * r.adversarial_weight * terms["adversarial"])
         if r.matching_weight:
-            terms["matching"] = MATCHING[r.matching](target, fake)
+            terms["matching"] = MATCHING[r.matching](real, fake)
             weighted.append(r.matching_weight * terms["matching"])
         if r.pull_away_weight:
             terms["pull_away"] = pull_away(fake)
@@ -178,6 +179,7 @@ class Adversarial(Featured, TwoPlayer):
     recipe_type = AdversarialRecipe
     recipe: AdversarialRecipe
     adversarial_factor = 0.5
+    matched = "unlabelled_generator"
 
     def draws(self) -> Mapping[str, Draw]:
         r = self.recipe
@@ -212,5 +214,5 @@ class Adversarial(Featured, TwoPlayer):
         return loss, {**logs, "accuracy": accuracy(self.class_logits(l_lab), labels)}
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        _, weighted, terms = self.generator_terms(nets, batch["unlabelled_generator"], noise)
+        _, weighted, terms = self.generator_terms(nets, batch, noise)
         return sum(weighted[1:], start=weighted[0]), terms if len(terms) > 1 else {}

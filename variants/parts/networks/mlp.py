@@ -147,10 +147,12 @@ class Norm:
 
     def stack(self, latent: int, *layers: nn.Module) -> Stack:
         """The generator of these layers."""
-        if not self.reference:
-            return Stack(*layers)
+        return Referenced(self.reference_batch(latent), *layers) if self.reference else Stack(*layers)
+
+    def reference_batch(self, latent: int) -> Tensor:
+        """z `[reference, latent]`, drawn as in training."""
         z = (torch.randn if self.latent == "normal" else torch.rand)(self.reference, latent)
-        return Referenced(2 * z - 1 if self.latent == "symmetric" else z, *layers)
+        return 2 * z - 1 if self.latent == "symmetric" else z
 
 
 BATCH_NORM = Norm()

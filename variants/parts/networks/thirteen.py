@@ -28,7 +28,7 @@ from variants.parts.layers import (
     WeightNormLinear,
 )
 from variants.parts.networks.conv import SIDE, STD, Deconv, Enlarge, GlobalAveragePool, ToColour
-from variants.parts.networks.mlp import LATENT, Classifier
+from variants.parts.networks.mlp import BATCH_NORM, LATENT, NO_MINIBATCH, Classifier, Minibatch, Norm
 
 # widths, kernels and paddings; after the third and the sixth: halved, half of it dropped
 PLAN = [(128, 3, 1)] * 3 + [(256, 3, 1)] * 3 + [(512, 3, 0), (256, 1, 0), (128, 1, 0)]
@@ -153,12 +153,12 @@ def _with_label(x: Tensor, y: Tensor) -> Tensor:
 class ConvGenerator(Layer):
     """[z, y] to 4 x 4, then transposed convolutions; batch norm that only shifts, ReLU, y before every layer."""
 
-    def __init__(self, task: Task, widths: Sequence[int]) -> None:
+    def __init__(self, task: Task, widths: Sequence[int], norm: Norm = BATCH_NORM) -> None:
         """`widths`: channels of 4 x 4, 8 x 8 and 16 x 16."""
         super().__init__()
         k, first = task.classes, 16 * widths[0]
         self.first = Linear(LATENT + k, first, bias=False, std=STD)
-        self.norms = nn.ModuleList(BatchNorm(n, gain=False, running=False, eps=1e-6) for n in (first, *widths[1:]))
+        self.norms = nn.ModuleList(norm.layer(n) for n in (first, *widths[1:]))
         self.deconvs = nn.ModuleList(Deconv(i + k, o) for i, o in pairwise(widths))
         self.last = WeightNormDeconv(widths[-1] + k, task.image_shape[0])
         self.image = ToColour(task)
@@ -174,7 +174,7 @@ class ConvGenerator(Layer):
 class ConvPairDiscriminator(Layer):
     """The logit d(x, y) `[batch]`: two weight-normalised convolutions per width, leaky ReLU, y before every layer."""
 
-    def __init__(self, task: Task, widths: Sequence[int]) -> None:
+    def __init__(self, task: Task, widths: Sequence[int], minibatch: Minibatch = NO_MINIBATCH) -> None:
         """`widths`: channels at full size, at half of it and at a quarter of it."""
         super().__init__()
         k, channels = task.classes, task.image_shape[0]
@@ -185,7 +185,8 @@ class ConvPairDiscriminator(Layer):
                 convs.append(WeightNormConv(channels + k, width, 3, stride=stride, padding=padding, std=STD))
                 channels = width
         self.enlarge, self.drop, self.convs = Enlarge(SIDE), Dropout(0.2), nn.ModuleList(convs)
-        self.last = WeightNormLinear(channels + k, 1, train_scale=True, std=STD)
+        self.minibatch = Stack(*minibatch.layers(channels))
+        self.last = WeightNormLinear(channels + minibatch.kernels + k, 1, train_scale=True, std=STD)
 
     def forward(self, x: Tensor, y: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
         """`x [batch, *image_shape]`, one-hot `y [batch, K]`."""
@@ -193,4 +194,4 @@ class ConvPairDiscriminator(Layer):
         for index, conv in enumerate(self.convs):
             x = self.drop(x, noise) if index % 2 == 0 else x
             x = F.leaky_relu(conv(_with_label(x, y)), 0.2)
-        return self.last(torch.cat([x.mean((2, 3)), y], 1)).squeeze(1)
+        return self.last(torch.cat([self.minibatch(x.mean((2, 3)), noise), y], 1)).squeeze(1)

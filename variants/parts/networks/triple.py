@@ -12,8 +12,9 @@ from bench.variant import Noise, Task
 from variants.parts.layers import BatchNorm, Dropout, Layer, Linear, Stack, WeightNormLinear
 from variants.parts.losses import quick_softplus
 from variants.parts.networks.conv import Enlarge, GlobalAveragePool
-from variants.parts.networks.mlp import LATENT, Classifier, ToImage
+from variants.parts.networks.mlp import LATENT, NO_MINIBATCH, Classifier, Minibatch, Norm, ToImage
 
+NORM = Norm(gain=True, eps=1e-4)
 SIDE = 28  # pixels; the network's pooling leaves nothing of smaller images
 
 
@@ -31,21 +32,38 @@ def conv_classifier(task: Task) -> Classifier:
     return Classifier(Stack(*blocks, GlobalAveragePool()), Stack(Linear(channels, task.classes, std=0.01)))
 
 
+class ReferencedPairs(Layer):
+    """A conditional generator with virtual batch norm: its reference batch goes ahead of every other."""
+
+    def __init__(self, generator: Layer, z: Tensor, classes: int) -> None:
+        """`z [reference, latent]`, to which every class in turn is given."""
+        super().__init__()
+        self.generator = generator
+        self.z: Tensor
+        self.y: Tensor
+        self.register_buffer("z", z)
+        self.register_buffer("y", torch.eye(classes)[torch.arange(len(z)) % classes])
+
+    def forward(self, z: Tensor, y: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
+        """`z [batch, latent]`, one-hot `y [batch, K]`."""
+        return self.generator(torch.cat([self.z, z]), torch.cat([self.y, y]), noise, update)[len(self.z) :]
+
+
 class ConditionalGenerator(Layer):
     """[z, y] to images: linear, batch norm, softplus, with y appended before every layer.
 
-    Batch norm always uses the batch's own statistics; the output layer is weight-normalised with a trained scale.
-    `norm_last`: softplus before batch norm, as in UGAN's code.
+    The output layer is weight-normalised with a trained scale. `norm_last`: softplus before batch norm, as in UGAN's
+    code.
     """
 
-    def __init__(self, task: Task, widths: Sequence[int], *, norm_last: bool = False) -> None:
+    def __init__(self, task: Task, widths: Sequence[int], norm: Norm = NORM, *, norm_last: bool = False) -> None:
         super().__init__()
         self.norm_last = norm_last
         inputs = [LATENT, *widths]
         self.linears = nn.ModuleList(
             Linear(i + task.classes, o, bias=False) for i, o in zip(inputs, widths, strict=False)
         )
-        self.norms = nn.ModuleList(BatchNorm(width, running=False, eps=1e-4) for width in widths)
+        self.norms = nn.ModuleList(norm.layer(width) for width in widths)
         self.out = WeightNormLinear(widths[-1] + task.classes, task.features, train_scale=True, std=None)
         self.image = ToImage(task)
 
@@ -64,11 +82,20 @@ class PairDiscriminator(Layer):
     hidden layer once more before it, as in the authors' code.
     """
 
-    def __init__(self, task: Task, widths: Sequence[int], input_noise: float, hidden_noise: float) -> None:
+    def __init__(
+        self,
+        task: Task,
+        widths: Sequence[int],
+        input_noise: float,
+        hidden_noise: float,
+        minibatch: Minibatch = NO_MINIBATCH,
+    ) -> None:
         super().__init__()
         self.input_noise, self.hidden_noise = input_noise, hidden_noise
+        self.minibatch = Stack(*minibatch.layers(widths[-1]))
         inputs = [task.features + task.classes] + [w + task.classes for w in widths]
         inputs[1] += task.classes
+        inputs[-1] += minibatch.kernels
         self.layers = nn.ModuleList(WeightNormLinear(i, o) for i, o in zip(inputs, [*widths, 1], strict=True))
 
     def forward(self, x: Tensor, y: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
@@ -77,6 +104,8 @@ class PairDiscriminator(Layer):
         for index, layer in enumerate(self.layers):
             if index:
                 hidden, sigma = F.relu(hidden), self.hidden_noise
+            if index == len(self.layers) - 1:
+                hidden = self.minibatch(hidden, noise)
             if index == 1:
                 hidden = torch.cat([hidden, y], 1)
             if noise is not None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.variant import Noise, Task
 from variants.parts.layers import BatchNorm, Dropout, GaussianNoise, Layer, Linear, Stack, WeightNormLinear
 from variants.parts.networks.conv import Enlarge, GlobalAveragePool
-from variants.parts.networks.mlp import Classifier
+from variants.parts.networks.mlp import NO_MINIBATCH, Classifier, Minibatch
 from variants.parts.networks.triple import SIDE
 
 SLOPE, IMAGE_NOISE, PAIR_NOISE = 0.2, 0.3, 0.2
@@ -35,9 +35,11 @@ def conv_classifier(task: Task) -> Classifier:
 class NoisyPairDiscriminator(Layer):
     """The logit d(x, y) `[batch]`: noise, y appended, a weight-normalised layer of trained scale, leaky ReLU."""
 
-    def __init__(self, task: Task, widths: Sequence[int]) -> None:
+    def __init__(self, task: Task, widths: Sequence[int], minibatch: Minibatch = NO_MINIBATCH) -> None:
         super().__init__()
+        self.minibatch = Stack(*minibatch.layers(widths[-1]))
         inputs = [width + task.classes for width in (task.features, *widths)]
+        inputs[-1] += minibatch.kernels
         self.layers = nn.ModuleList(
             WeightNormLinear(i, o, train_scale=True, std=0.05) for i, o in zip(inputs, [*widths, 1], strict=True)
         )
@@ -48,6 +50,8 @@ class NoisyPairDiscriminator(Layer):
         for index, layer in enumerate(self.layers):
             if index:
                 hidden = F.leaky_relu(hidden, SLOPE)
+            if index == len(self.layers) - 1:
+                hidden = self.minibatch(hidden, noise)
             if noise is not None:
                 hidden = hidden + PAIR_NOISE * noise.normal(*hidden.shape)
             hidden = layer(torch.cat([hidden, y], 1))

@@ -48,6 +48,7 @@ from bench.recipe import (
 
 __all__ = [
     "MOST_STEPS",
+    "SGD",
     "SMOKE_BATCH",
     "SMOKE_STEPS",
     "SMOKE_TEST_IMAGES",
@@ -140,6 +141,14 @@ class Adam:
 
 
 @dataclass(frozen=True)
+class SGD:
+    """Gradient descent with momentum, m <- momentum m + gradient + weight_decay theta, theta <- theta - lr m."""
+
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
 class Ema:
     """Moving average of a player's networks for evaluation: `a <- decay a + (1 - decay) theta` after each step.
 
@@ -173,13 +182,17 @@ class Player:
     networks: tuple[str, ...]
     loss: Callable[..., Any]  # (nets, batch, noise, state, progress) -> loss, logs [, new state]
     lr: float
-    optimiser: Adam = Adam()
+    optimiser: Adam | SGD = Adam()
     schedule: Callable[[float], float] = constant  # progress of the whole training in 0..1 -> factor on lr
     ema: Ema | None = None
     every: int = 1  # takes its turn every so many steps
     repeat: int = 1  # updates per turn, each with fresh noise
     beta1: Callable[[float], float] | None = None  # progress -> Adam's first beta; None: the optimiser's own
     historical_weight: float = 0.0  # of |weights - their mean so far|^2 in the loss (arXiv:1606.03498, section 3.3)
+
+    def __post_init__(self) -> None:
+        if self.beta1 is not None and not isinstance(self.optimiser, Adam):
+            raise ValueError(f"Player {self.name!r}: beta1 is Adam's, and its optimiser is {self.optimiser}")
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ not even for its data-dependent initialisation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.variant import Draw, Nets, Noise, Phase, Player, State, Variant
+from bench.variant import SGD, Draw, Nets, Noise, Phase, Player, State, Variant, setting
 from variants.parts.losses import accuracy
 from variants.parts.networks.choice import classifier
 from variants.parts.recipes import (
@@ -55,19 +55,32 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
+class SupervisedRecipe(SourceRecipe):
+    optimiser: Literal["adam", "sgd"] = setting("adam", "Adam, or gradient descent with momentum", neutral="adam")
+    momentum: float = setting(0.9, "of gradient descent", ge=0, lt=1, neutral=0.9, unused_if={"optimiser": "adam"})
+    weight_decay: float = setting(
+        0.0, "lambda of gradient descent on L + lambda/2 |weights|^2", ge=0, le=1, neutral=0.0,
+        unused_if={"optimiser": "adam"},
+    )  # fmt: skip
+    beta1: float = setting(0.5, "Adam's decay of the first moment", ge=0, lt=1, unused_if={"optimiser": "sgd"})
+    eps_inside: bool = setting(
+        True, "Adam's epsilon under the square root, as in the code of FM-GAN", unused_if={"optimiser": "sgd"}
+    )
+
+
 class Supervised(Variant):
     name = "supervised"
-    recipe_type = SourceRecipe
-    recipe: SourceRecipe
+    recipe_type = SupervisedRecipe
+    recipe: SupervisedRecipe
     recipes = {
         "paper": {
-            "grey": SourceRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
-            "svhn": SourceRecipe(**SVHN),
-            "colour": SourceRecipe(**CIFAR10),
-            "large": SourceRecipe(**LARGE),
-            "cats-dogs": SourceRecipe(**LARGE),
+            "grey": SupervisedRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "svhn": SupervisedRecipe(**SVHN),
+            "colour": SupervisedRecipe(**CIFAR10),
+            "large": SupervisedRecipe(**LARGE),
+            "cats-dogs": SupervisedRecipe(**LARGE),
         },
-        "common": common(SourceRecipe, CLASSIFIER_FIXED, TUNED, colour={}),
+        "common": common(SupervisedRecipe, CLASSIFIER_FIXED, TUNED, colour={}),
     }
     search = COMMON_SEARCH
 
@@ -83,7 +96,8 @@ class Supervised(Variant):
 
     def phases(self) -> tuple[Phase, ...]:
         r = self.recipe
-        player = Player("classifier", ("classifier",), self.loss, r.lr, r.adam(), r.schedule(), ema=r.ema())
+        optimiser = SGD(r.momentum, r.weight_decay) if r.optimiser == "sgd" else r.adam()
+        player = Player("classifier", ("classifier",), self.loss, r.lr, optimiser, r.schedule(), ema=r.ema())
         return (Phase("main", 1.0, (player,)),)
 
     def initial_draws(self) -> Mapping[str, Draw]:

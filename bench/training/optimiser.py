@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.variant import Adam
+from bench.variant import SGD, Adam
 
 CHUNK = 2**17  # elements: five tensors of it stay in the processor's shared cache, and calls cost little beside them
 
@@ -45,8 +45,10 @@ def _update(flat: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[s
         theta.addcdiv_(mean, (square * correction).add_(group["eps"]).sqrt_(), value=-step_size)
 
 
-def build(spec: Adam, flats: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
+def build(spec: Adam | SGD, flats: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
     """The optimiser of one player over its networks' flat tensors."""
+    if isinstance(spec, SGD):
+        return torch.optim.SGD(list(flats), lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)
     if spec.eps_inside:
         return EpsInsideAdam(flats, lr, spec.betas, spec.eps)
     return torch.optim.Adam(list(flats), lr=lr, betas=spec.betas, eps=spec.eps, fused=True)

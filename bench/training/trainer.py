@@ -139,7 +139,7 @@ class Trainer:
         for group in self.optimisers[player.name].param_groups:
             group["lr"] = player.lr * player.schedule(progress)
             if player.beta1 is not None:
-                group["betas"] = (player.beta1(progress), player.optimiser.betas[1])
+                group["betas"] = (player.beta1(progress), group["betas"][1])
         histories = self.histories.get(player.name, [])
         for history in histories:
             history.pull()

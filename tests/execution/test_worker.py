@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from bench.datasets import Dataset
+from bench.datasets import Dataset, spread
 from bench.execution import Cohort, group
 from bench.execution.estimate import describe_grid
 from bench.execution.provenance import environment, source_hash
@@ -126,7 +126,7 @@ def test_weights_and_logits_are_kept_on_request(job: Job, make_runs: MakeRuns, d
         assert {name: tuple(w.shape) for name, w in weights.items()} == {
             "classifier/layers.1.weight": (10, 64), "classifier/layers.1.bias": (10,)
         }  # fmt: skip
-        images = digits.scale(digits.test_images[:100]).flatten(1)
+        images = digits.scale(digits.test_images[spread(digits.n_test, 100)]).flatten(1)
         expected = images @ weights["classifier/layers.1.weight"].T + weights["classifier/layers.1.bias"]
         assert torch.allclose(logits["logits"], expected, atol=1e-5)
         assert record.curve is not None

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.training.optimiser import CHUNK, EpsInsideAdam, build
-from bench.variant import Adam
+from bench.variant import SGD, Adam, Player
 
 RNG = np.random.default_rng(0)
 
@@ -75,3 +75,19 @@ def test_state_is_saved_and_restored(eps_inside: bool) -> None:
     second.load_state_dict(saved)
     run(second, parts, gradients[3:], [0.1] * 3)
     assert torch.equal(parts, whole)
+
+
+def test_gradient_descent_equals_the_loop() -> None:
+    start = RNG.normal(size=64).astype(np.float32)
+    gradients, lrs = [RNG.normal(size=64).astype(np.float32) for _ in range(5)], [0.1, 0.1, 0.05, 0.05, 0.01]
+    flat, theta, momentum = torch.from_numpy(start.copy()), start.astype(np.float64), np.zeros(64)
+    run(build(SGD(0.9, 0.01), [flat], 0.1), flat, gradients, lrs)
+    for g, lr in zip(gradients, lrs, strict=True):
+        momentum = 0.9 * momentum + g + 0.01 * theta
+        theta = theta - lr * momentum
+    np.testing.assert_allclose(flat.numpy(), theta, rtol=1e-5, atol=1e-6)
+
+
+def test_a_schedule_of_beta1_needs_adam() -> None:
+    with pytest.raises(ValueError, match="beta1 is Adam's"):
+        Player("c", ("c",), print, 0.1, SGD(), beta1=lambda progress: 0.9)

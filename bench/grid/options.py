@@ -137,9 +137,7 @@ def _technique(variant: str, field: str) -> str:
     if not owners:
         return ""
     technique = next(iter(owners.values()))
-    return (
-        f"{field} is the technique {technique} of {', '.join(owners)}; in {variant} there is nothing it could act on."
-    )
+    return f"{field} is the technique {technique} of {', '.join(owners)}; {variant} does not take it."
 
 
 def _complaint(error: ValidationError | TypeError, variant: str, kind: type[Recipe], fields: Mapping[str, Any]) -> str:

@@ -147,4 +147,5 @@ def _complaint(error: ValidationError | TypeError, variant: str, kind: type[Reci
     name = str(first["loc"][0]) if first["loc"] else next(iter(fields))
     why = kind.model_fields[name].description if name in kind.model_fields else ""
     form = " Values are written as in JSON: 0.01, true, null, [64, 32]." if first["type"].endswith("_type") else ""
-    return f"{variant}.{name}={shorten(first['input'])}: {first['msg']}. ({name}: {why}){form}"
+    value = first["input"] if first["loc"] else fields[name]  # without a place, the input is the whole recipe
+    return f"{variant}.{name}={shorten(value)}: {first['msg'].removeprefix('Value error, ')}. ({name}: {why}){form}"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import registry
 from bench.errors import UsageError
 from bench.grid.options import (
     override,
@@ -254,3 +255,12 @@ def test_values_of_a_wrong_type_or_out_of_range_are_refused(field: str, value: A
 def test_values_that_are_no_json_are_refused() -> None:
     with pytest.raises(UsageError, match="toy: a recipe field holds a value"):
         override(ToyRecipe(), "toy", {"batch": object()})
+
+
+def test_fields_that_do_not_fit_together_are_named_with_what_was_set() -> None:
+    recipe = registry.get("vanilla").recipe_for("common", "digits", "grey")
+    with pytest.raises(UsageError) as caught:
+        override(recipe, "vanilla", {"adversarial_weight": 0.0})
+    assert str(caught.value).startswith(
+        "vanilla.adversarial_weight=0.0: matching_weight and adversarial_weight are both 0"
+    )

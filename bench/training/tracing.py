@@ -46,7 +46,7 @@ class Repeated:
             written = torch.no_grad()(write_out(self.function, tree_map(_other_number, _copied(copies))))
             problem = "" if _equal((written(*copies), copies), (result, args)) else "traced, it gives other numbers"
         except Exception as error:  # a shortcut: whatever it cannot do may not stop a training run
-            problem = shorten(error, 200)
+            problem = f"it cannot be traced: {shorten(error, 60)}"
         if problem:
             warnings.warn(f"Training goes on without tracing {self.name}: {problem}", stacklevel=2)
         else:
@@ -58,7 +58,7 @@ def write_out(function: Callable[..., Any], args: Any) -> Callable[..., Any]:
     """The operations that `function` calls on these arguments, which it may change; to be called without autograd."""
     from torch.fx.experimental.proxy_tensor import make_fx  # a slow import
 
-    module = make_fx(function)(*args)
+    module = make_fx(function, tracing_mode="fake")(*args)
     simplify(module.graph)
     turn_products(module.graph)
     reuse_memory(module.graph)

@@ -101,7 +101,7 @@ def test_a_number_that_is_read_off_an_argument_is_noticed() -> None:
         return x * torch.tensor([progress, 1.0])
 
     repeated = Repeated(read, 0, "reading")
-    with pytest.warns(UserWarning, match="other numbers"):
+    with pytest.warns(UserWarning, match="without tracing reading"):
         repeated(torch.ones(2), torch.tensor(0.3))
     assert repeated(torch.ones(2), torch.tensor(0.5)).tolist() == [0.5, 1.0]
 

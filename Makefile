@@ -1,7 +1,7 @@
 # `make check` is what CI runs. It needs: pip install -e '.[dev]'
-.PHONY: check lint types floors test
+.PHONY: check lint types floors test smoke
 
-check: lint types floors test
+check: lint types floors test smoke
 
 lint:
 	ruff check .
@@ -15,3 +15,6 @@ floors:
 
 test:
 	pytest
+
+smoke:
+	bench run --variants fm,triple --labels 20,50,100 --protocol smoke --results "$$(mktemp -d)"

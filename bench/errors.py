@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UsageError(Exception):
@@ -22,6 +26,26 @@ def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> Us
     return UsageError(
         f"unknown {kind} {shorten(value)!r}.{meant} Allowed: {', '.join(names)}.{' ' + hint if hint else ''}"
     )
+
+
+def raised_in(error: Exception, module: str) -> str:
+    """An error's type and text, and the line of the author's file where it came up."""
+    text = f"{type(error).__name__}: {error}"
+    own = getattr(sys.modules.get(module), "__file__", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
+    return f"{text} (line {lines[-1]} of {Path(own).name})" if own and lines else text
+
+
+@contextmanager
+def running(variant: str, module: str) -> Iterator[None]:
+    """Around a variant's own code, which may raise anything: what it raises becomes a UsageError."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        found = shorten(raised_in(error, module), 400)
+        raise UsageError(f"variant {variant!r} fails: {found}. `bench check-variant` tests variants.") from error
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MOST_STEPS = 10**9
+MOST_IN_BATCH = 2**16
 SMOKE_STEPS, SMOKE_BATCH, SMOKE_TEST_IMAGES = 20, 8, 64
 _REQUIRED = object()
 
@@ -32,7 +33,7 @@ def setting(
         why: one line for `bench show` and error messages.
         neutral: for a switch, the value that means "off". A field at its neutral value is left out of the run's
             identity, so a switch that is added later moves no earlier run.
-        batch: a number of examples per step, which the smoke protocol cuts down.
+        batch: a number of examples per step, at most 65,536, which the smoke protocol cuts down.
         unused_if: the values of other fields (a tuple: any of them) that, all together, leave this one without effect;
             it may not be set then.
         bounds: pydantic's constraints (`ge`, `gt`, `le`, `lt`).
@@ -40,6 +41,7 @@ def setting(
     extra: dict[str, Any] = {} if neutral is _REQUIRED else {"neutral": neutral}
     if batch:
         extra["batch"] = True
+        bounds.setdefault("le", MOST_IN_BATCH)
     if unused_if:
         extra["unused_if"] = dict(unused_if)
     return Field(default, description=why, json_schema_extra=extra, **bounds)

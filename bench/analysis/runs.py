@@ -70,6 +70,8 @@ def select(frame: pd.DataFrame, variants: list[str] | None = None, dataset: str 
     Raises:
         UsageError: there are no runs of that name.
     """
+    if frame.empty:  # which a table says
+        return frame
     if dataset is not None:
         wanted = (frame["dataset"] == dataset) | (frame["base_dataset"] == dataset)
         if not wanted.any():

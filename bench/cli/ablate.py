@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out
+from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out, path_option
 from bench.cli.training import cohort_size, device_of, train
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def ablate(
     ] = None,
     steps: Annotated[int | None, option("--steps", metavar="N", help="Steps, all phases together.")] = None,
     scale: Annotated[float | None, option("--scale", metavar="F", help="Factor on the length of the schedule.")] = None,
-    results: Annotated[Path, option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
-    data: Annotated[Path | None, option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
+    results: Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    data: Annotated[Path | None, path_option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
     device: Annotated[str, option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
     cohort: Annotated[str, option("--cohort", metavar="auto|N", help="Most runs trained together.")] = "auto",
     plugin: Annotated[
-        list[Path] | None, option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
+        list[Path] | None, path_option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
     ] = None,
 ) -> int:
     """Add and remove a variant's techniques one by one, on the same seeds: which of them help?"""

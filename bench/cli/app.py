@@ -29,6 +29,20 @@ def option(*names: str, help: str, metavar: str | None = None) -> Any:
     return typer.Option(*names, help=help, metavar=metavar, show_default=False)
 
 
+def path_option(*names: str, help: str, metavar: str) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, show_default=False, parser=_path)
+
+
+def path_argument(metavar: str, help: str | None = None) -> Any:
+    return typer.Argument(metavar=metavar, help=help, show_default=False, parser=_path)
+
+
+def _path(text: str | Path) -> Path:
+    if not str(text):
+        raise UsageError("a path is empty; is a shell variable not set? Give the name of a file or folder.")
+    return Path(text)
+
+
 def default_data() -> Path:
     """The data root: BENCH_DATA, else a folder in the user's cache."""
     return Path(os.environ.get("BENCH_DATA") or Path.home() / ".cache" / "ssgan-bench")

@@ -10,23 +10,24 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.app import DEFAULT_RESULTS, app, default_data, option, out
+from bench.cli.app import DEFAULT_RESULTS, app, default_data, option, out, path_argument, path_option
 from bench.errors import UsageError, shorten
 
 RUN = Annotated[
     str, typer.Argument(metavar="RUN_ID", help="A run with saved weights, or an unambiguous beginning of its id.")
 ]
-RESULTS = Annotated[Path, option("--results", metavar="DIR", help="Default: results/runs.")]
+RESULTS = Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")]
 PLUGIN = Annotated[
-    list[Path] | None, option("--plugin", metavar="FILE.py", help="The file of the run's variant; may be repeated.")
+    list[Path] | None,
+    path_option("--plugin", metavar="FILE.py", help="The file of the run's variant; may be repeated."),
 ]
-DATA = Annotated[Path | None, option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")]
+DATA = Annotated[Path | None, path_option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")]
 
 
 @app.command(epilog="Example:  bench export 1f3a --output digits.onnx")
 def export(
     run_id: RUN,
-    output: Annotated[Path, option("--output", metavar="FILE", help="Ending in .safetensors or .onnx.")],
+    output: Annotated[Path, path_option("--output", metavar="FILE", help="Ending in .safetensors or .onnx.")],
     results: RESULTS = DEFAULT_RESULTS,
     data: DATA = None,
     plugin: PLUGIN = None,
@@ -52,9 +53,9 @@ def export(
 
 @app.command(epilog="Example:  bench predict digits.onnx my-images --output labels.csv")
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file that `bench export` wrote.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images, in sub-folders, too.")],
-    output: Annotated[Path, option("--output", metavar="FILE.csv", help="Default: predictions.csv.")] = Path(
+    model: Annotated[Path, path_argument("MODEL", "A file that `bench export` wrote.")],
+    folder: Annotated[Path, path_argument("FOLDER", "Images, in sub-folders, too.")],
+    output: Annotated[Path, path_option("--output", metavar="FILE.csv", help="Default: predictions.csv.")] = Path(
         "predictions.csv"
     ),
     plugin: PLUGIN = None,
@@ -85,7 +86,7 @@ def predict(
 @app.command(epilog="Example:  bench generate 1f3a --count 100 --output samples.png")
 def generate(
     run_id: RUN,
-    output: Annotated[Path, option("--output", metavar="FILE", help="Ending in .png or .npz (arrays).")],
+    output: Annotated[Path, path_option("--output", metavar="FILE", help="Ending in .png or .npz (arrays).")],
     count_: Annotated[int, option("--count", metavar="N", help="Images. Default: 100.")] = 100,
     seed: Annotated[int, option("--seed", metavar="N", help="Of the noise. Default: 0.")] = 0,
     results: RESULTS = DEFAULT_RESULTS,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.app import DEFAULT_RESULTS, app, option, out
+from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
 from bench.errors import UsageError, shorten, unknown
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FIGURES = ("curves", "circles", "samples")
 
 @app.command(epilog="Example:  bench table results/runs --format csv --policy mean-last-10 --output table.csv")
 def table(
-    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
+    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
     format: Annotated[str, option("--format", metavar="markdown|latex|csv", help="Default: markdown.")] = "markdown",
     metric: Annotated[
         str,
@@ -33,7 +33,7 @@ def table(
     ] = "last",
     variants: Annotated[str | None, option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
     dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
-    output: Annotated[Path | None, option("--output", metavar="FILE", help="Write there. Default: print.")] = None,
+    output: Annotated[Path | None, path_option("--output", metavar="FILE", help="Write there. Default: print.")] = None,
     stale: Annotated[bool, option("--stale", help="Runs that today's code would not produce, too.")] = False,
 ) -> int:
     """Mean and standard deviation over seeds, for each variant and label budget."""
@@ -60,7 +60,7 @@ def table(
 @app.command("list", epilog="Example:  bench list runs results/runs")
 def list_(
     kind: Annotated[str, typer.Argument(metavar="variants|datasets|suites|runs", show_default=False)],
-    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
+    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
 ) -> int:
     """What there is. In a pipe: one line each, the name first, untruncated."""
     if kind not in KINDS:
@@ -128,7 +128,7 @@ def _runs(results: Path) -> list[tuple[str, str]]:
 @app.command(epilog="Example:  bench show 1f3a")
 def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="An id, or an unambiguous beginning of one.")],
-    results: Annotated[Path, option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    results: Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
 ) -> int:
     """Everything about a run, with the command that reproduces it."""
     from bench.store import Store
@@ -174,8 +174,8 @@ def command(record: Record) -> str:
 @app.command(epilog="Example:  bench plot curves results/runs --variants fm --output curves.svg")
 def plot(
     kind: Annotated[str, typer.Argument(metavar="curves|circles|samples", show_default=False)],
-    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", show_default=False)] = DEFAULT_RESULTS,
-    output: Annotated[Path | None, option("--output", metavar="FILE", help="Default: KIND.svg.")] = None,
+    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
+    output: Annotated[Path | None, path_option("--output", metavar="FILE", help="Default: KIND.svg.")] = None,
     variants: Annotated[str | None, option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
     dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
 ) -> int:

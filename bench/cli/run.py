@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
-from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out
+from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out, path_option
 from bench.cli.training import cohort_size, device_of, train
 from bench.errors import shorten
 
@@ -33,7 +33,7 @@ def run(
         list[str] | None, option("--set", metavar="VARIANT.FIELD=VALUE", help="A recipe field; may be repeated.")
     ] = None,
     recipe: Annotated[
-        Path | None, option("--recipe", metavar="FILE", help="Recipe fields by variant, as YAML.")
+        Path | None, path_option("--recipe", metavar="FILE", help="Recipe fields by variant, as YAML.")
     ] = None,
     steps: Annotated[int | None, option("--steps", metavar="N", help="Steps, all phases together.")] = None,
     scale: Annotated[float | None, option("--scale", metavar="F", help="Factor on the length of the schedule.")] = None,
@@ -43,8 +43,8 @@ def run(
     unlabelled: Annotated[
         int | None, option("--unlabelled", metavar="N", help="Cap on the unlabelled images. Default: all.")
     ] = None,
-    results: Annotated[Path, option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
-    data: Annotated[Path | None, option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
+    results: Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    data: Annotated[Path | None, path_option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     image_size: Annotated[
         int | None, option("--image-size", metavar="N", help="Resize images to N x N pixels.")
     ] = None,
@@ -54,7 +54,7 @@ def run(
         str, option("--cohort", metavar="auto|N", help="Most runs trained together. Default: by rule.")
     ] = "auto",
     plugin: Annotated[
-        list[Path] | None, option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
+        list[Path] | None, path_option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
     ] = None,
     save_weights: Annotated[bool, option("--save-weights", help="Keep each run's networks (safetensors).")] = False,
     save_logits: Annotated[bool, option("--save-logits", help="Keep each run's test logits (safetensors).")] = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import FAILURE, app, count, default_data, option, out
+from bench.cli.app import FAILURE, app, count, default_data, option, out, path_option
 from bench.errors import UsageError, shorten
 
 
@@ -34,7 +34,7 @@ def check_variant(
 
 @app.command(epilog="Example:  bench speed --output reports/performance.md")
 def speed(
-    output: Annotated[Path | None, option("--output", metavar="FILE", help="Write there as well.")] = None,
+    output: Annotated[Path | None, path_option("--output", metavar="FILE", help="Write there as well.")] = None,
     quick: Annotated[bool, option("--quick", help="Fewer repetitions: minutes become seconds.")] = False,
 ) -> int:
     """Measure training speed on this machine against a hand-written loop and the rate of matrix products."""
@@ -54,7 +54,7 @@ def speed(
 @app.command(epilog="Example:  bench tune --variant fm --dataset digits --labels 100 --trials 20 --output fm.yaml")
 def tune(
     variant: Annotated[str, option("--variant", metavar="NAME", help="The variant to tune.")],
-    output: Annotated[Path, option("--output", metavar="FILE", help="A file for `bench run --recipe FILE`.")],
+    output: Annotated[Path, path_option("--output", metavar="FILE", help="A file for `bench run --recipe FILE`.")],
     dataset: Annotated[str, option("--dataset", metavar="NAME", help="Default: digits.")] = "digits",
     labels: Annotated[str, option("--labels", metavar="20,50,100", help="Default: 20,50,100.")] = "20,50,100",
     seeds: Annotated[
@@ -67,7 +67,7 @@ def tune(
     ] = 300,
     steps: Annotated[int | None, option("--steps", metavar="N", help="Default: the recipe's own.")] = None,
     set_: Annotated[list[str] | None, option("--set", metavar="VARIANT.FIELD=VALUE", help="May be repeated.")] = None,
-    data: Annotated[Path | None, option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
+    data: Annotated[Path | None, path_option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
 ) -> int:
     """Search a variant's recipe at random, on validation accuracy only."""

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import torch
 
+from bench import registry
 from bench.datasets import Dataset
+from bench.errors import running
 from bench.execution.cohorts import Cohort, DataSource
 from bench.execution.worker import prepare
 from bench.grid import Run
@@ -41,7 +43,8 @@ def describe_grid(
         first = cohort.runs[0]
         key = (first.label, first.budget, first.steps, len(cohort.runs))
         if key not in costs:
-            costs[key] = _cost(cohort, dataset, device, source)
+            with running(first.label, registry.get(first.variant).__module__):
+                costs[key] = _cost(cohort, dataset, device, source)
         seconds, executor = costs[key]
         waits = heapq.heappop(busy)  # the worker that is free first
         heapq.heappush(busy, waits + seconds)

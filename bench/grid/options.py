@@ -21,10 +21,22 @@ MOST_SEEDS = 100_000
 
 def parse_names(text: str, option: str) -> list[str]:
     """A comma-separated list of names, in order, each once."""
-    names = [name.strip() for name in text.split(",")]
+    names = [name.strip() for name in _split(text)]
     if not all(names):
         raise UsageError(f"{option}: {shorten(text)!r} has an empty entry. Give names separated by single commas.")
     return list(dict.fromkeys(names))
+
+
+def _split(text: str) -> list[str]:
+    """At commas, but not within brackets: a label such as `fm[lr=0.1,classifier=[64, 32]]` is one name."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -69,13 +81,22 @@ def parse_value(text: Any) -> Any:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses aliases, with which a short text can stand for an endless or enormous one."""
+    """Refuses aliases, with which a short text can stand for an endless or enormous one, and keys given twice."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
             raise yaml.composer.ComposerError(None, None, "aliases such as *name are not allowed", mark)
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench import registry
 from bench.datasets import Dataset, make_split, parse_budgets, selection_name
-from bench.errors import UsageError, shorten, unknown
+from bench.errors import UsageError, running, shorten, unknown
 from bench.grid.options import Settings, override, parse_names, parse_seeds, parse_settings, read_recipe_file
 from bench.grid.run import Run, run_id
 from bench.variant import MOST_STEPS, SMOKE_BATCH, SMOKE_STEPS, SMOKE_TEST_IMAGES, Recipe, Task, Variant
@@ -58,25 +58,45 @@ def plan(options: Options, dataset: Dataset) -> list[Run]:
             dataset, seed=seeds[0], budget=budget, selection=selection, validation=options.validation,
             unlabelled=options.unlabelled, index_file=index_file,
         )  # fmt: skip
-    runs = []
+    runs: list[Run] = []
     for name, variant in variants.items():
-        own = options.rows[name].fields if name in options.rows else {}
-        plain = base_recipe(variant, options.protocol, dataset, {}, name)
-        base = base_recipe(variant, options.protocol, dataset, own, name) if own else plain
-        recipe = override(base, name, settings.get(name, {}))
-        if options.protocol == "smoke" and recipe.smoke() != recipe:
-            raise UsageError(f"--set {name}: beyond the smoke protocol's {SMOKE_LIMITS}.")
-        for budget in budgets:
-            task = task_of(dataset, budget, options.validation, options.unlabelled)
-            steps = _steps(variant(task, recipe), options)
-            schedule = {} if options.protocol == "smoke" else own  # whose epochs smoke runs cut down to steps
-            _check_recipe(variant(task, recipe), {**schedule, **settings.get(name, {})}, name)
-            _check_pools(variant(task, recipe), dataset)
-            row = _label(name, base, recipe) if name in options.rows else None
-            runs += [
-                _run(variant, plain, recipe, dataset, budget, selection, seed, steps, options, row) for seed in seeds
-            ]
+        with running(name, variant.__module__):
+            runs += _runs_of(name, variant, settings.get(name, {}), dataset, budgets, seeds, options)
     return runs
+
+
+def _runs_of(
+    name: str, variant: type[Variant], typed: Mapping[str, Any], dataset: Dataset, budgets: Sequence[int],
+    seeds: Sequence[int], options: Options,
+) -> list[Run]:  # fmt: skip
+    """The runs of one variant or row, with the recipe fields that were typed for it."""
+    own = options.rows[name].fields if name in options.rows else {}
+    plain = base_recipe(variant, options.protocol, dataset, {}, name)
+    base = base_recipe(variant, options.protocol, dataset, own, name) if own else plain
+    recipe = _typed(base, name, typed, options)
+    if options.protocol == "smoke" and recipe.smoke() != recipe:
+        raise UsageError(f"--set {name}: beyond the smoke protocol's {SMOKE_LIMITS}.")
+    selection, _ = selection_name(options.label_selection)
+    runs = []
+    for budget in budgets:
+        task = task_of(dataset, budget, options.validation, options.unlabelled)
+        steps = _steps(variant(task, recipe), options)
+        schedule = {} if options.protocol == "smoke" else own  # whose epochs smoke runs cut down to steps
+        _check_recipe(variant(task, recipe), {**schedule, **typed}, name)
+        _check_pools(variant(task, recipe), dataset)
+        row = _label(name, base, recipe) if name in options.rows else None
+        runs += [_run(variant, plain, recipe, dataset, budget, selection, seed, steps, options, row) for seed in seeds]
+    return runs
+
+
+def _typed(base: Recipe, name: str, typed: Mapping[str, Any], options: Options) -> Recipe:
+    """The recipe with what was typed; an error names the recipe file where that sets fields."""
+    try:
+        return override(base, name, typed)
+    except UsageError as error:
+        if options.recipe is None or name not in read_recipe_file(options.recipe):
+            raise
+        raise UsageError(f"--recipe {shorten(options.recipe)}: {error}") from error
 
 
 def check(options: Options) -> tuple[dict[str, type[Variant]], Settings]:

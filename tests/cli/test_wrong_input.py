@@ -12,6 +12,7 @@ import pytest
 import torch
 
 Cli = Callable[..., Any]
+GAN = (Path(__file__).parents[1] / "toy_gan.py").read_text()  # a plug-in that works
 
 
 @pytest.fixture
@@ -21,7 +22,10 @@ def files(tmp_path: Path) -> Path:
         "key.yaml": "variant: fm", "type.yaml": "steps: many", "list.yaml": "- fm", "broken.yaml": "variants: [fm",
         "empty.yaml": "", "python.yaml": "variants: !!python/object/apply:os.mkdir [made]", "text.yaml": "fm",
         "recipe.yaml": "fm: {rate: 1}", "range.yaml": "fm: {lr: 3}", "other.yaml": "triple: {lr: 0.1}",
-        "alias.yaml": "fm: &a {lr: *a}", "leaves.py": "import sys; sys.exit(3)",
+        "double.yaml": "fm: {lr: 0.1, lr: 0.2}", "alias.yaml": "fm: &a {lr: *a}",
+        "leaves.py": "import sys; sys.exit(3)",
+        "phases.py": GAN.replace("-> tuple[Phase, ...]:", "-> tuple[Phase, ...]:\n        1 / 0"),
+        "loss.py": GAN.replace("progress: Tensor) -> Any:", "progress: Tensor) -> Any:\n        1 / 0"),
         "raises.py": "1 / 0", "nothing.py": "x = 1", "syntax.py": "def", "index.txt": "3\nfour\n", "file": "",
         "twice.txt": "3\n3\n", "far.txt": "99999\n", "data/MNIST/raw/train-images-idx3-ubyte": "not MNIST",
     }  # fmt: skip
@@ -108,7 +112,12 @@ RUN: dict[str, tuple[str, str]] = {
     "recipe file that is a list": ("--recipe list.yaml", "mapping"),
     "recipe file that makes Python objects": ("--recipe python.yaml", "python.yaml"),
     "recipe file with an unknown field": ("--recipe recipe.yaml", "unknown recipe field of fm 'rate'"),
-    "recipe file out of range": ("--recipe range.yaml", "fm.lr=3"),
+    "recipe file out of range": ("--recipe range.yaml", "--recipe range.yaml: fm.lr=3"),
+    "recipe file with a field given twice": ("--recipe double.yaml", "'lr' is given twice in line 1"),
+    "batch beyond reason": ("--set fm.batch=100000", "less than or equal to 65536"),
+    "plug-in whose phases fail": ("--plugin phases.py --variants toy", "'toy' fails: ZeroDivisionError"),
+    "empty path of results": ("--results=", "a path is empty"),
+    "empty path of a plug-in": ("--plugin=", "a path is empty"),
     "recipe file for an absent variant": ("--variants fm --recipe other.yaml", "unknown variant in --recipe 'triple'"),
     "missing archive": ("--dataset npz:absent.npz", "absent.npz"),
     "unfit archive": ("--dataset npz:unfit.npz", "y_train"),
@@ -135,6 +144,7 @@ OTHER: dict[str, tuple[str, str]] = {
     "unknown option before a command": ("--jobs 2", "--jobs"),
     "table of nothing": ("table absent", "absent"),
     "table of an empty folder": ("table data", "no runs"),
+    "table of one variant of an empty folder": ("table data --variants fm", "no runs"),
     "unknown format": ("table data --format markdwon", "Did you mean 'markdown'"),
     "unknown metric": ("table data --metric acuracy", "Did you mean 'accuracy'"),
     "unknown policy": ("table data --policy lasst", "Did you mean 'last'"),
@@ -189,6 +199,13 @@ def test_other_commands_refuse(name: str, bench_cli: Cli, files: Path) -> None:
 def test_a_dry_run_refuses_too(name: str, bench_cli: Cli, files: Path) -> None:
     arguments, part = RUN[name]
     assert part in refuse(bench_cli, files, ["run", *arguments.split(), "--dry-run"])
+
+
+def test_a_dry_run_refuses_a_loss_that_fails(bench_cli: Cli, files: Path) -> None:
+    words = "run --plugin loss.py --variants toy --labels 20 --seeds 1 --dry-run"
+    message = refuse(bench_cli, files, words.split())
+    assert "variant 'toy' fails: ZeroDivisionError: division by zero (line " in message
+    assert " of loss.py)" in message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -43,6 +43,11 @@ def test_names_are_kept_in_order_each_once(names: list[str], space: str) -> None
     assert parse_names(f"{space},{space}".join(names), "--variants") == sorted(set(names), key=names.index)
 
 
+def test_labels_with_commas_are_one_name() -> None:
+    labels = ["fm[lr=0.1,classifier=[64, 32],steps=3]", "triple", "fm[lr=0.3]"]
+    assert parse_names(",".join(labels), "--variants") == labels
+
+
 @pytest.mark.parametrize("text", ["", ",", "fm,", ",fm", "fm,,triple", " "])
 def test_empty_entries_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"--variants: .* empty entry"):
@@ -152,6 +157,8 @@ BROKEN = {
     "nothing": "",
     "keys that are no text": "1: 2",
     "deep nesting": "a: " + "[" * 1000,
+    "a key that is given twice": "fm: {lr: 1}\nfm: {lr: 2}",
+    "a key that is given twice further in": "fm: {lr: 1, lr: 2}",
 }
 
 

@@ -10,13 +10,16 @@ state of its own over the same weights. Images are drawn with replacement, the l
 
 1. There real and generated images make two further steps of one optimiser; here one step of their mean.
 2. Batch norm's running statistics there mix labelled, unlabelled and generated images; here they are the unlabelled's.
-3. `common` has the classifier of the other methods, whose weights are normalised without batch norm; on colour images
+3. Historical averaging, where it is switched on, joins the discriminator's own step, not the label term's. Further
+   techniques on these networks: `option2` with `network: sgan`.
+4. `common` has the classifier of the other methods, whose weights are normalised without batch norm; on colour images
    it keeps its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch.nn.functional as F
@@ -28,8 +31,8 @@ from variants.parts.heads import k_logits_score
 from variants.parts.losses import accuracy, fake_loss, real_loss
 from variants.parts.networks.mlp import LATENT, NO_MINIBATCH, Norm, generator, noisy_classifier
 from variants.parts.networks.sources import EPS, source_classifier, source_generator
-from variants.parts.recipes import COMMON, COMMON_SEARCH
-from variants.parts.two_player import Loss
+from variants.parts.recipes import COMMON, COMMON_SEARCH, historical_averaging, label_smoothing
+from variants.parts.two_player import HISTORICAL_AVERAGING, LABEL_SMOOTHING, Loss
 
 PERCEPTRON: dict[str, Any] = {"unused_if": {"network": "sgan"}}
 
@@ -45,6 +48,8 @@ class SGANRecipe(Recipe):
     input_noise: float = setting(0.2, "noise on the pixels", ge=0, le=10, **PERCEPTRON)
     hidden_noise: float = setting(0.2, "noise on hidden layers", ge=0, le=10, **PERCEPTRON)
     initial_batch: int = setting(500, "for the data-dependent initialisation", ge=2, batch=True, **PERCEPTRON)
+    smoothing: float = label_smoothing()
+    historical_weight: float = historical_averaging()
 
 
 def _common(key: str) -> SGANRecipe:
@@ -64,6 +69,7 @@ class SGAN(Variant):
         "common": {key: _common(key) for key in COMMON},
     }
     search = COMMON_SEARCH
+    techniques = {"label-smoothing": LABEL_SMOOTHING, "historical-averaging": HISTORICAL_AVERAGING}
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task
@@ -99,12 +105,13 @@ class SGAN(Variant):
     def phases(self) -> tuple[Phase, ...]:
         r = self.recipe
         adam, ema = Adam((r.beta1, 0.999)), Ema(r.ema_decay)
-        players = (
+        classifier, discriminator, generator = (
             Player("classifier", ("discriminator",), self.classifier_loss, r.lr, adam, ema=ema),
             Player("discriminator", ("discriminator",), self.discriminator_loss, r.lr, adam),
             Player("generator", ("generator",), self.generator_loss, r.lr, adam),
         )
-        return (Phase("main", 1.0, players),)
+        adversaries = (replace(p, historical_weight=r.historical_weight) for p in (discriminator, generator))
+        return (Phase("main", 1.0, (classifier, *adversaries)),)
 
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
         return nets.generator(noise.normal(len(labels), LATENT), noise)
@@ -118,7 +125,7 @@ class SGAN(Variant):
         unlabelled = batch["unlabelled"]
         l_unl = nets.discriminator(unlabelled, noise, update=True)
         l_gen = nets.discriminator(nets.generator(noise.normal(len(unlabelled), LATENT), noise), noise)
-        real, fake = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_gen))
+        real, fake = real_loss(k_logits_score(l_unl), self.recipe.smoothing), fake_loss(k_logits_score(l_gen))
         return 0.5 * real + 0.5 * fake, {"real": real, "fake": fake}
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:

@@ -74,6 +74,21 @@ def test_sgan_has_three_losses(tiny_task: Task, batch: Any, fake: Any, recorded_
     assert loss.item() == pytest.approx(-np.log(d(gen)).mean())
 
 
+def test_smoothing_lowers_the_target_of_real_images_alone(
+    tiny_task: Task, batch: Any, fake: Any, recorded_noise: Callable[..., Any]
+) -> None:
+    unl, gen = logits(), logits()
+    recipe = sgan(tiny_task).recipe.model_copy(update={"smoothing": 0.1, "historical_weight": 0.5})
+    variant, images = SGAN(tiny_task, recipe), torch.zeros(BATCH, *tiny_task.image_shape)
+    nets = SimpleNamespace(discriminator=fake(t(unl), t(gen)), generator=fake(images))
+    loss, _ = variant.discriminator_loss(nets, batch, recorded_noise(), {}, PROGRESS)
+    real = -(0.9 * np.log(d(unl)) + 0.1 * np.log(1 - d(unl))).mean()
+    assert loss.item() == pytest.approx(0.5 * real - 0.5 * np.log(1 - d(gen)).mean())
+    (phase,) = variant.phases()
+    weights = {player.name: player.historical_weight for player in phase.players}
+    assert weights == {"classifier": 0.0, "discriminator": 0.5, "generator": 0.5}
+
+
 def test_sgan_steps_label_loss_first_with_moments_of_its_own(tiny_task: Task) -> None:
     kind = registry.get("sgan")
     variant = kind(Task((1, 28, 28), 10, (0.0, 1.0), 100, 59_900), kind.recipe_for("paper", "mnist", "grey"))

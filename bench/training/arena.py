@@ -50,10 +50,10 @@ def pack(pieces: Iterable[Piece]) -> dict[fx.Node, int]:
     placed: list[tuple[int, Piece]] = []
     for piece in sorted(pieces, key=lambda piece: -piece.size):
         offset = 0
-        for at, other in sorted((at, p) for at, p in placed if p.start <= piece.end and piece.start <= p.end):
+        for at, end in sorted((at, at + p.size) for at, p in placed if p.start <= piece.end and piece.start <= p.end):
             if at - offset >= piece.size:
                 break
-            offset = max(offset, at + other.size)
+            offset = max(offset, end)
         placed.append((offset, piece))
     return {piece.node: offset for offset, piece in placed}
 

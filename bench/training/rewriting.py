@@ -109,9 +109,11 @@ def _is_free(value: Any, user: fx.Node, position: Mapping[fx.Node, int], new: Se
 
 
 def is_new(node: fx.Node) -> bool:
-    """Whether an operation's one result shares no memory with its arguments."""
+    """Whether an operation's one result is a tensor that shares no memory with its arguments."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload) or target in _SHAPES:
+        return False
+    if not isinstance(node.meta["val"], Tensor):
         return False
     returns = target._schema.returns
     return len(returns) == 1 and returns[0].alias_info is None

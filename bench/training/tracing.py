@@ -58,7 +58,7 @@ def write_out(function: Callable[..., Any], args: Any) -> Callable[..., Any]:
     """The operations that `function` calls on these arguments, which it may change; to be called without autograd."""
     from torch.fx.experimental.proxy_tensor import make_fx  # a slow import
 
-    module = make_fx(function, tracing_mode="fake")(*args)
+    module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
     simplify(module.graph)
     turn_products(module.graph)
     reuse_memory(module.graph)

@@ -64,6 +64,17 @@ def test_equal_operations_are_computed_once_unless_something_changes_in_place() 
         assert torch.equal(written(x.clone()), changing(x.clone()))
 
 
+def test_views_of_one_shape_are_one_however_their_sizes_are_written() -> None:
+    def twice(x: Tensor) -> Tensor:
+        return (x.view(3, 1, 4) + 1) * (x.view(3, 1, -1) + 1) * x.view(3, -1, 2).sum()
+
+    written = write_out(twice, (torch.zeros(3, 4),))
+    assert calls(written).count("view") == 2
+    assert calls(written).count("add") == 1
+    x = torch.randn(3, 4)
+    assert torch.equal(written(x), twice(x))
+
+
 @pytest.mark.parametrize("alike", [True, False])
 def test_weight_gradients_are_computed_in_the_order_in_which_they_are_read(
     alike: bool, monkeypatch: pytest.MonkeyPatch

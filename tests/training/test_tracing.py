@@ -88,12 +88,12 @@ def test_a_function_that_depends_on_something_else_is_never_replaced() -> None:
 
 def test_a_function_that_cannot_be_traced_goes_on_as_it_is() -> None:
     def read(x: Tensor) -> Tensor:
-        return x * x.sum().item()
+        return x * 2 if x.sum().item() > 0 else x * 3
 
     repeated = Repeated(read, 0, "reading")
     with pytest.warns(UserWarning, match="without tracing reading"):
         assert repeated(torch.ones(2)).tolist() == [2.0, 2.0]
-    assert repeated(torch.full((2,), 2.0)).tolist() == [8.0, 8.0]
+    assert repeated(-torch.ones(2)).tolist() == [-3.0, -3.0]
 
 
 def test_a_number_that_is_read_off_an_argument_is_noticed() -> None:
@@ -104,6 +104,29 @@ def test_a_number_that_is_read_off_an_argument_is_noticed() -> None:
     with pytest.warns(UserWarning, match="without tracing reading"):
         repeated(torch.ones(2), torch.tensor(0.3))
     assert repeated(torch.ones(2), torch.tensor(0.5)).tolist() == [0.5, 1.0]
+
+
+CONSTANT = torch.arange(16.0).view(4, 4) / 16
+
+
+@pytest.mark.usefixtures("no_warning")
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: (x @ CONSTANT).sum(0),
+        lambda x: x * torch.tensor([1.0, 2.0, 3.0, 4.0]),
+        lambda x: torch._foreach_add([x, x @ x], 1.0)[1] * 2,
+        lambda x: x * x.sum().item(),
+        lambda x: x.split([1, 3])[1] * torch.stack(x.unbind(1)).sum(),
+    ],
+    ids=["a tensor of its own", "numbers of its own", "a new list", "a number of an argument", "a list of views"],
+)
+def test_losses_may_use_constants_numbers_and_lists(function: Callable[..., Any]) -> None:
+    repeated = Repeated(function, 0, "use")
+    for _ in range(3):
+        x = torch.randn(4, 4)
+        assert torch.equal(repeated(x), function(x))
+    assert repeated.current is not function
 
 
 def test_a_result_of_another_type_is_noticed() -> None:

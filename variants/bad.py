@@ -2,7 +2,7 @@
 
     s(x) = logsumexp_k l_k(x),  D(x) = sigmoid(s(x)),  p = softmax(l),  f: the last hidden layer
     L_D = mean_lab CE(l(x), y) - w/2 mean_unl log D(x) - w/2 mean_gen log(1 - D(G(z))) + w_ent mean_unl H(p(x))
-    L_G = FM + w_pt PT + w_vi VI + w_ld LD
+    L_G = w_fm FM + w_pt PT + w_vi VI + w_ld LD
     FM  = mean_j (mean f_j(G(z)) - mean f_j(x))^2,  or of the absolute difference                 (feature matching)
     PT  = mean_{i != j} cos(f(G(z_i)), f(G(z_j)))^2                                                     (pull-away)
     VI  = mean_z sum_d [log sigma_d + 1/2 ((z_d - mu_d) / sigma_d)^2],  (mu, log sigma) = E(G(z)) (variational entropy)
@@ -27,7 +27,7 @@ FM, PT and the entropy on SVHN, FM and VI on CIFAR-10. Deviations from it:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,13 +35,20 @@ from torch import Tensor, nn
 
 from bench.variant import Adam, Choice, Draw, Nets, Noise, Phase, State, Technique, Width, setting
 from variants.parts.heads import k_logits_score
-from variants.parts.losses import MATCHING, accuracy, entropy, fake_loss, pull_away, real_loss
+from variants.parts.losses import accuracy, entropy, fake_loss, real_loss
 from variants.parts.networks.choice import generator
 from variants.parts.networks.conv import conv_encoder
 from variants.parts.networks.made import MADE
-from variants.parts.networks.mlp import LATENT, encoder
-from variants.parts.recipes import CLASSIFIER_FIXED, COMMON_SEARCH, TwoPlayerRecipe, common, label_smoothing
-from variants.parts.two_player import LABEL_SMOOTHING, PULL_AWAY, Loss, TwoPlayer
+from variants.parts.networks.mlp import encoder
+from variants.parts.recipes import (
+    CLASSIFIER_FIXED,
+    COMMON_SEARCH,
+    FeatureRecipe,
+    TwoPlayerRecipe,
+    common,
+    label_smoothing,
+)
+from variants.parts.two_player import Featured, Loss, TwoPlayer
 
 THRESHOLD_RATE = 0.02  # of a new batch in the running estimate of tau
 
@@ -49,11 +56,18 @@ THRESHOLD_RATE = 0.02  # of a new batch in the running estimate of tau
 DENSITY: dict[str, Any] = {"unused_if": {"low_density_weight": 0}}
 
 
-class BadRecipe(TwoPlayerRecipe):
+class BadRecipe(FeatureRecipe, TwoPlayerRecipe):
     beta2: float = setting(0.9999, "Adam's decay of the second moment", ge=0, lt=1)
     generator_lr: float | None = setting(1e-3, "step size of the generator; unset: lr", gt=0, le=1)
     generator_beta1: float = setting(0.0, "Adam's decay of the first moment, for the generator", ge=0, lt=1)
-    matching: Literal["mean-square", "l1", "squared-norm"] = setting("mean-square", "distance of the feature means")
+    drives: ClassVar[tuple[str, ...]] = (*FeatureRecipe.drives, "pull_away_weight", "variational_weight")
+    matching_weight: float = setting(1.0, "w_fm, on feature matching", ge=0, le=1000, neutral=1.0)
+    matching: Literal["mean-square", "l1", "squared-norm"] = setting(
+        "mean-square", "distance of the feature means", unused_if={"matching_weight": 0.0}
+    )
+    adversarial_weight: float = setting(
+        0.0, "on -log D(G(z)), which the paper's generator does not have", ge=0, le=1000, neutral=0.0
+    )
     smoothing: float = label_smoothing()
     entropy_weight: float = setting(0.0, "w_ent, on the entropy of the classifier's answers", ge=0, le=100, neutral=0.0)
     pull_away_weight: float = setting(0.0, "w_pt, on the pull-away term", ge=0, le=100, neutral=0.0)
@@ -64,6 +78,7 @@ class BadRecipe(TwoPlayerRecipe):
     low_density_quantile: float = setting(0.1, "share of real images with log p below tau", ge=0, lt=1, **DENSITY)
     density_share: float = setting(0.005, "share of the steps, the first, that train p", gt=0, lt=1, **DENSITY)
     density_lr: float = setting(1e-3, "first step size of p; it falls to a hundredth", gt=0, le=1, **DENSITY)
+    density_batch: int = setting(100, "images per step of p's training", ge=1, batch=True, **DENSITY)
     density_hidden: Width = setting(500, "hidden units of p", **DENSITY)
     density_mixtures: int = setting(5, "components of p per variable", ge=1, le=100, **DENSITY)
     density_levels: int = setting(255, "steps between the darkest and the lightest pixel", ge=1, le=65535, **DENSITY)
@@ -122,6 +137,8 @@ COMMON_BAD: dict[str, Any] = {
     "generator_beta1": 0.5,
     "low_density_from": 0.1,
     "density_share": 0.2,
+    "density_lr": 3e-3,
+    "density_batch": 50,
     "density_hidden": 100,
 }
 # "digits" was found by `bench tune` on validation images, 20 trials (results/reference/tuning). The others are not
@@ -139,14 +156,15 @@ TUNED: dict[str, dict[str, Any]] = {
         "pull_away_weight": 0.8,
         "unsupervised_weight": 3.0,
         "variational_weight": 0.001,
+        "density_lr": 0.01,
         "density_levels": 16,
     },
-    "grey": START,
-    "vector": START,
+    "grey": {**START, "density_hidden": 300},
+    "vector": {**START, "density_share": 0.4, "density_lr": 0.01, "density_batch": 200, "density_mixtures": 10},
 }
 
 
-class Bad(TwoPlayer):
+class Bad(Featured, TwoPlayer):
     name = "bad"
     recipe_type = BadRecipe
     recipe: BadRecipe
@@ -166,10 +184,9 @@ class Bad(TwoPlayer):
         "variational_weight": Choice((0.0, 0.0, 1e-3, 1e-2)),
         "entropy_weight": Choice((0.0, 0.0, 0.1, 0.3)),
     }
+    matched = "unlabelled_generator"
     techniques = {
-        **TwoPlayer.techniques,
-        "label-smoothing": LABEL_SMOOTHING,
-        "pull-away": PULL_AWAY,
+        **Featured.techniques,
         "low-density": Technique(on={"low_density_weight": 1e-5}, off={"low_density_weight": 0.0}),
         "variational-entropy": Technique(on={"variational_weight": 1e-2}, off={"variational_weight": 0.0}),
         "conditional-entropy": Technique(on={"entropy_weight": 0.1}, off={"entropy_weight": 0.0}),
@@ -182,10 +199,16 @@ class Bad(TwoPlayer):
             "generator": self._generator,
         }
         if r.variational_weight:
-            nets["encoder"] = lambda: (encoder if r.network == "mlp" else conv_encoder)(task, r.generator[::-1])
+            nets["encoder"] = self._encoder
         if r.low_density_weight:
             nets["density"] = lambda: MADE(task, r.density_hidden, r.density_mixtures, r.density_levels)
         return nets
+
+    def _encoder(self) -> nn.Module:
+        r = self.recipe
+        if r.network == "mlp":
+            return encoder(self.task, r.generator[::-1], r.latent_size)
+        return conv_encoder(self.task, r.generator[::-1])
 
     def _generator(self) -> nn.Module:
         """Batch norm has gains; the perceptron's output layer starts from N(0, 0.1^2)."""
@@ -195,8 +218,19 @@ class Bad(TwoPlayer):
         r, draws = self.recipe, dict(super().draws())
         draws["labelled"] = Draw(min(r.batch, self.task.labelled), "labelled", "tiled")
         if r.low_density_weight:
-            draws["density"] = Draw(r.batch, "unlabelled")
+            draws["density"] = Draw(r.density_batch, "unlabelled")
         return draws
+
+    def initial_draws(self) -> Mapping[str, Draw]:
+        r, draws = self.recipe, dict(super().initial_draws())
+        if r.low_density_weight:
+            draws["density"] = Draw(r.initial_batch, "unlabelled")
+        return draws
+
+    def initialise(self, nets: Nets, batch: Mapping[str, Any], noise: Noise) -> None:
+        super().initialise(nets, batch, noise)
+        if self.recipe.low_density_weight:
+            nets.density.calibrate(batch["density"])
 
     def state(self) -> State:
         return {"tau": torch.zeros(()), "batches": torch.zeros(())} if self.recipe.low_density_weight else {}
@@ -248,26 +282,17 @@ class Bad(TwoPlayer):
         return loss, logs
 
     def generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
-        r = self.recipe
-        real = nets.discriminator(batch["unlabelled_generator"], noise, features=1)
-        z = noise.uniform(r.batch, LATENT)
-        images = nets.generator(z, noise)
-        fake = nets.discriminator(images, noise, features=1)
-        loss = MATCHING[r.matching](real, fake)
-        logs = {"matching": loss}
-        if r.pull_away_weight:
-            logs["pull_away"] = pull_away(fake)
-            loss = loss + r.pull_away_weight * logs["pull_away"]
-        if r.variational_weight:
-            mean, log_sigma = nets.encoder(images, noise).split(LATENT, -1)
-            logs["variational"] = variational_entropy(z, mean, log_sigma)
-            loss = loss + r.variational_weight * logs["variational"]
-        return loss, logs
+        (z, images), weighted, terms = self.generator_terms(nets, batch, noise)
+        if self.recipe.variational_weight:
+            mean, log_sigma = nets.encoder(images, noise).split(self.latent, -1)
+            terms["variational"] = variational_entropy(z, mean, log_sigma)
+            weighted.append(self.recipe.variational_weight * terms["variational"])
+        return sum(weighted[1:], start=weighted[0]), terms
 
     def low_density_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         """L_G with LD, for which there are fresh images."""
         loss, logs = self.generator_loss(nets, batch, noise, state, progress)
-        log_p = nets.density(nets.generator(noise.uniform(self.recipe.low_density_images, LATENT), noise))
+        log_p = nets.density(nets.generator(self.z(noise, self.recipe.low_density_images), noise))
         low_density, share = hinge(log_p, state["tau"])
         logs |= {"low_density": low_density, "above": share, "nats": -log_p.mean()}
         return loss + self.recipe.low_density_weight * low_density, logs

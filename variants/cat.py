@@ -16,16 +16,16 @@ permutation-invariant MNIST are those with `batch_norm`. Deviations, and what co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from bench.variant import Choice, Draw, Nets, Noise, State, setting
 from variants.parts.losses import accuracy, entropy, marginal_entropy
 from variants.parts.networks.cat import batch_norm_classifier, leaky_generator
 from variants.parts.networks.choice import minibatch, norm
-from variants.parts.networks.mlp import LATENT
 from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, TwoPlayerRecipe, common
 from variants.parts.two_player import Loss, TwoPlayer
 
@@ -34,6 +34,12 @@ PAPER_LATENT = 128  # z ~ U[0, 1)^128
 
 class CatRecipe(TwoPlayerRecipe):
     batch_norm: bool = setting(True, "the paper's networks with batch norm; off: FM-GAN's with weight norm")
+
+    @model_validator(mode="after")
+    def _papers_generator(self) -> Self:
+        if self.batch_norm and (self.plain_generator or self.latent_size != self.neutral("latent_size")):
+            raise ValueError("the paper's generator is fixed: plain_generator and latent_size need batch_norm=false")
+        return self
 
 
 PAPER = CatRecipe(
@@ -77,7 +83,7 @@ class Cat(TwoPlayer):
 
     @property
     def latent(self) -> int:
-        return PAPER_LATENT if self.recipe.batch_norm else LATENT
+        return PAPER_LATENT if self.recipe.batch_norm else super().latent
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         r, task = self.recipe, self.task

@@ -15,13 +15,17 @@ The recipe `paper` follows the released code (openai/improved-gan, head), which 
 3. The 500 images of the data-dependent initialisation are drawn from a permutation of their own; on colour images the
    code draws them from the labelled ones.
 
-On SVHN and CIFAR-10 the code matches the absolute difference of the means, `matching: l1`.
+On SVHN and CIFAR-10 the code matches the absolute difference of the means, `matching: l1`. `lost_class` is no part of
+the method: a defect of other code (T. Silva's, on SVHN), where the one-hot code of digit zero is the zero vector. The
+cross-entropy's gradient, softmax - target, then lowers all classes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bench.variant import Choice, Technique, setting
@@ -71,6 +75,9 @@ TUNED: dict[str, dict[str, Any]] = {
 class FMRecipe(AdversarialRecipe):
     matching_weight: float = setting(1.0, "w_fm, on feature matching", ge=0, le=1000, neutral=1.0)
     adversarial_weight: float = setting(0.0, "w_adv, on the generator's adversarial term", ge=0, le=1000, neutral=0.0)
+    lost_class: bool = setting(
+        False, "the target of the first class is the zero vector, and no image is ever taken for it", neutral=False
+    )
 
 
 class FM(Adversarial):
@@ -98,3 +105,12 @@ class FM(Adversarial):
 
     def score(self, logits: Tensor) -> Tensor:
         return k_logits_score(logits)
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        return F.pad(logits[:, 1:], (1, 0), value=-torch.inf) if self.recipe.lost_class else logits
+
+    def label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if not self.recipe.lost_class:
+            return super().label_loss(logits, labels)
+        found = logits.gather(1, labels[:, None]).squeeze(1)
+        return (logits.logsumexp(1) - found.where(labels > 0, 0.0)).mean()

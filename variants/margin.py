@@ -153,7 +153,7 @@ class Margin(Featured):
     def generator_loss(
         self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor, *, margin: bool
     ) -> Loss:
-        images, weighted, terms = self.generator_terms(nets, batch, noise)
+        (_, images), weighted, terms = self.generator_terms(nets, batch, noise)
         if margin:
             logits = nets.classifier(images, noise)
             terms["margin"] = F.cross_entropy(logits, logits.argmax(-1))

@@ -13,7 +13,8 @@ both terms on it are sums over y, weighted with p_y(x): in L_D, where p is const
 1/2 mean_unl sum_y p_y(x) (-log(1 - D(x, y))), and in L_C w_adv/2 mean_unl sum_y p_y(x) (-log D(x, y)).
 
 `paper` follows the authors' code (zhenxuan00/triple-gan), which weighs -log D with the confidence where the article's
-Algorithm 1 has log(1 - D). That confidence is the only path of the adversarial term to C. Deviations from the code:
+Algorithm 1 has log(1 - D) (`saturating`: C becomes the surer the more D believes it; the code's term makes it the less
+sure the less D does). That confidence is the only path of the adversarial term to C. Deviations from the code:
 
 1. The averaged classifier starts at the live weights instead of 0: its start is forgotten after some hundred steps.
 2. The learning rate falls after every step instead of after every epoch, by the same factor over the schedule.
@@ -82,6 +83,9 @@ class TripleRecipe(ConfidentRecipe):
     )
     unlabelled_labels: Literal["argmax", "all"] = setting(
         "argmax", "which labels D and C give to an unlabelled image: C's own, or all, weighted by p", neutral="argmax"
+    )
+    saturating: bool = setting(
+        False, "C's adversarial term is that of the article's algorithm, p log(1 - D), not -p log D", neutral=False
     )
     smoothing: float = label_smoothing()
     historical_weight: float = historical_averaging()
@@ -316,12 +320,14 @@ class Triple(Confident):
 
     def rejection(self, nets: Nets, images: Tensor, logits: Tensor, noise: Noise) -> Tensor:
         """The adversarial term of C for its `logits [batch, K]`, whose gradient reaches them through p alone."""
-        p = F.softmax(logits, -1)
-        if self.recipe.unlabelled_labels == "all":
+        r, p = self.recipe, F.softmax(logits, -1)
+        if r.unlabelled_labels == "all":
             d = nets.discriminator(*self.with_all_labels(images), noise).view_as(p)
-            return (p * softplus(-d)).sum(-1).mean()
-        d = nets.discriminator(images, self.one_hot(logits.argmax(-1)), noise)
-        return (p.amax(-1) * softplus(-d)).mean()
+        else:
+            d = nets.discriminator(images, self.one_hot(logits.argmax(-1)), noise).unsqueeze(-1)
+            p = p.amax(-1, keepdim=True)
+        cost = -softplus(d) if r.saturating else softplus(-d)
+        return (p * cost).sum(-1).mean()
 
     def discriminator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         labelled, labels = batch["positive_labelled"]

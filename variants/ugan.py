@@ -13,7 +13,8 @@ p = softmax(c), k(x) = argmax_k p_k(x), s(x) = logsumexp_k c_k(x).
              + w_man mean |c(B(z + delta)) - c(B(z))|^2
 
 The losses are those of the authors' released code (Wenyuan-Vincent-Li/Tensorflow-Implementation-of-Triple-GAN, the
-function `_loss_GoodRegGAN`), which has neither a driver for UGAN nor a bad generator for MNIST. So:
+function `_loss_GoodRegGAN`; `pull_away`, `own_batch` and the weights give the others), which has neither a driver for
+UGAN nor a bad generator for MNIST. So:
 
 1. lambda_2, lambda_3 and their schedule are unknown: both are 1. lambda_1 is 0 for the first fifth, as in that code.
 2. B is Bad GAN's generator, with the step size of D and G; the players step in the order D, G, B, C.
@@ -28,12 +29,12 @@ function `_loss_GoodRegGAN`), which has neither a driver for UGAN nor a bad gene
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.variant import Choice, Nets, Noise, Phase, State, Technique, Width, setting
+from bench.variant import Choice, Draw, Nets, Noise, Phase, State, Technique, Width, setting
 from variants.parts.confident import Loss, Schedule, last_layer_norm
 from variants.parts.heads import k_logits_score
 from variants.parts.layers import Mirrored
@@ -43,6 +44,7 @@ from variants.parts.losses import (
     entropy,
     fake_loss,
     feature_matching_l1,
+    mean_cosine,
     pull_away,
     real_loss,
 )
@@ -62,6 +64,13 @@ class UGANRecipe(TripleRecipe):
     good_weight: float = setting(1.0, "lambda_2, on the good generator's terms", ge=0, le=100)
     bad_weight: float = setting(1.0, "lambda_3, on the bad generator's terms", ge=0, le=100)
     pull_away_weight: float = setting(0.8, "w_pt, on the bad generator's pull-away term", ge=0, le=100)
+    pull_away: Literal["squared", "cosine"] = setting(
+        "squared", "squares of the cosines of different images, or the plain mean of all cosines (`_loss_GoodBadGAN`)",
+        neutral="squared", unused_if={"pull_away_weight": 0.0},
+    )  # fmt: skip
+    own_batch: bool = setting(
+        False, "the bad path sees unlabelled images of its own (`_loss_GoodRegGAN_BS`)", neutral=False
+    )
     manifold_weight: float = setting(1e-3, "w_man, on the change of the logits along the bad manifold", ge=0, le=1e8)
     manifold_step: float = setting(1e-5, "length of delta", gt=0, le=10)
 
@@ -166,6 +175,12 @@ class UGAN(Triple):
             )
         return {**nets, "bad_generator": lambda: generator(task, r.bad_generator, norm, std=0.1)}
 
+    def draws(self) -> Mapping[str, Draw]:
+        draws = dict(super().draws())
+        if self.recipe.own_batch:
+            draws["unlabelled_bad"] = draws["unlabelled"]
+        return draws
+
     @property
     def latent(self) -> Latent:
         return "uniform" if self.recipe.network == "mlp" else "symmetric"
@@ -192,10 +207,11 @@ class UGAN(Triple):
 
     def bad_generator_loss(self, nets: Nets, batch: Any, noise: Noise, state: State, progress: Tensor) -> Loss:
         r = self.recipe
-        real = nets.classifier(batch["unlabelled"], noise, features=1)
+        real = nets.classifier(batch["unlabelled_bad" if r.own_batch else "unlabelled"], noise, features=1)
         images = nets.bad_generator(noise.uniform(r.bad_generated, LATENT), noise)
         fake = nets.classifier(images, noise, features=1)
-        matching, away = feature_matching_l1(real, fake), pull_away(fake)
+        away = pull_away(fake) if r.pull_away == "squared" else mean_cosine(fake)
+        matching = feature_matching_l1(real, fake)
         return matching + r.pull_away_weight * away, {"matching": matching, "pull_away": away}
 
     def classifier_loss(
@@ -216,17 +232,21 @@ class UGAN(Triple):
         if r.consistency_weight:
             logs["consistency"] = self.consistency(l_unl, nets.classifier(unlabelled, noise, update=True))
             good = good + self.consistency_now(progress) * logs["consistency"]
-        bad, bad_logs = self.bad_terms(nets, l_unl, noise)
+        l_real = nets.classifier(batch["unlabelled_bad"], noise) if r.own_batch else l_unl
+        bad, bad_logs = self.bad_terms(nets, l_real, noise)
         loss = supervised + r.good_weight * good + r.bad_weight * bad
         loss = loss + r.weight_decay * last_layer_norm(nets.classifier.tensors)
         return loss, {**logs, **bad_logs, "accuracy": accuracy(l_lab, labels)}
 
-    def bad_terms(self, nets: Nets, l_unl: Tensor, noise: Noise) -> Loss:
-        """L_bad; the two neighbouring batches share their noise and all batch-norm statistics."""
+    def bad_terms(self, nets: Nets, l_real: Tensor, noise: Noise) -> Loss:
+        """L_bad, given the logits of unlabelled images `[batch, K]`.
+
+        The two neighbouring batches share their noise and all batch-norm statistics.
+        """
         r = self.recipe
         pairs = nets.bad_generator(neighbours(noise.uniform(r.bad_generated, LATENT), noise, r.manifold_step), noise)
         l_bad, l_moved = nets.classifier(pairs, Mirrored(noise)).split(r.bad_generated)
-        real, fake = real_loss(k_logits_score(l_unl)), fake_loss(k_logits_score(l_bad))
+        real, fake = real_loss(k_logits_score(l_real)), fake_loss(k_logits_score(l_bad))
         change = (l_bad - l_moved).square().sum(-1).mean()
         logs = {"real": real, "fake": fake, "manifold": change}
         return 0.5 * real + 0.5 * fake + r.manifold_weight * change, logs

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from bench import registry
 from bench.datasets import Dataset, load
@@ -50,7 +51,9 @@ def variant_of(run: Run, dataset: Dataset) -> Variant:
 
 
 def group(runs: Sequence[Run], dataset: Dataset, device: torch.device, jobs: int, size: int | None) -> list[Cohort]:
-    """Puts runs of equal shape and schedule into cohorts of at most `size` (None: by rule), long ones first.
+    """Puts runs of equal shape and schedule into cohorts of at most `size` (None: by rule), the longest first.
+
+    The longest: by steps, runs and weights, so that no worker starts on something long when the others have finished.
 
     The rule: as many as stacking makes cheaper; one where it makes nothing cheaper (loop executor on a CPU); but enough
     cohorts to keep all jobs busy. On a CPU the results do not depend on it.
@@ -58,23 +61,25 @@ def group(runs: Sequence[Run], dataset: Dataset, device: torch.device, jobs: int
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(_shape(run, dataset), []).append(run)
-    cohorts = []
+    cohorts: list[tuple[int, Cohort]] = []
     for members in groups.values():
-        variant = variant_of(members[0], dataset)
-        largest = size or _largest(variant, device)
+        networks = [template(make) for make in variant_of(members[0], dataset).networks().values()]
+        weights = sum(p.numel() for network in networks for p in network.parameters())
+        largest = size or _largest(networks, device)
         pieces = math.ceil(len(members) / largest)
         if size is None:
             pieces = max(pieces, min(len(members), math.ceil(jobs / len(groups))))
         for index in range(pieces):
             part = tuple(members[index::pieces])
-            cohorts.append(Cohort(f"{part[0].label}-{part[0].protocol}-{part[0].id}", part))
-    return sorted(cohorts, key=lambda c: -c.runs[0].steps * len(c.runs))
+            cohort = Cohort(f"{part[0].label}-{part[0].protocol}-{part[0].id}", part)
+            cohorts.append((part[0].steps * len(part) * weights, cohort))
+    return [cohort for _, cohort in sorted(cohorts, key=lambda found: -found[0])]
 
 
-def _largest(variant: Variant, device: torch.device) -> int:
+def _largest(networks: Sequence[nn.Module], device: torch.device) -> int:
     if device.type == "cuda":
         return LARGEST_ON_GPU
-    return LARGEST_STACKED if stacks([template(make) for make in variant.networks().values()], device) else 1
+    return LARGEST_STACKED if stacks(networks, device) else 1
 
 
 def _shape(run: Run, dataset: Dataset) -> str:

@@ -269,5 +269,5 @@ def test_fields_that_do_not_fit_together_are_named_with_what_was_set() -> None:
     with pytest.raises(UsageError) as caught:
         override(recipe, "vanilla", {"adversarial_weight": 0.0})
     assert str(caught.value).startswith(
-        "vanilla.adversarial_weight=0.0: matching_weight and adversarial_weight are both 0"
+        "vanilla.adversarial_weight=0.0: matching_weight and adversarial_weight are 0: the generator learns nothing"
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from bench.datasets import load, make_split
@@ -72,26 +73,37 @@ def test_discriminator_loss(
 
 
 @pytest.mark.parametrize("matching", ["mean-square", "l1"])
-@pytest.mark.parametrize(("pull_away", "variational"), [(0.0, 0.0), (0.8, 0.0), (0.0, 0.01), (0.8, 0.01)])
+@pytest.mark.parametrize(
+    ("weight", "pull_away", "variational"),
+    [(1.0, 0.0, 0.0), (1.0, 0.8, 0.0), (1.0, 0.0, 0.01), (2.5, 0.8, 0.01), (0.0, 0.8, 0.01)],
+)
 def test_generator_loss(
-    matching: Any, pull_away: float, variational: float, tiny_task: Task, batch: Any, fake: Any,
+    matching: Any, weight: float, pull_away: float, variational: float, tiny_task: Task, batch: Any, fake: Any,
     recorded_noise: Callable[..., Any],
 ) -> None:  # fmt: skip
     real, false, code = RNG.normal(size=(4, 5)), RNG.normal(size=(4, 5)), RNG.normal(size=(4, 200))
     images = torch.full((4, *tiny_task.image_shape), 0.5, dtype=torch.float64)
-    nets = SimpleNamespace(discriminator=fake(t(real), t(false)), generator=fake(images), encoder=fake(t(code)))
-    recipe = BadRecipe(**SMALL, matching=matching, pull_away_weight=pull_away, variational_weight=variational)
+    features = [t(real), t(false)] if weight else [t(false)]
+    nets = SimpleNamespace(discriminator=fake(*features), generator=fake(images), encoder=fake(t(code)))
+    recipe = BadRecipe(
+        **SMALL, matching=matching, matching_weight=weight, pull_away_weight=pull_away, variational_weight=variational
+    )
     noise = recorded_noise()
     loss, _ = Bad(tiny_task, recipe).generator_loss(nets, batch, noise, {}, PROGRESS)
     (z,) = noise.read
     difference = real.mean(0) - false.mean(0)
-    expected = (difference**2).mean() if matching == "mean-square" else np.abs(difference).mean()
+    expected = weight * ((difference**2).mean() if matching == "mean-square" else np.abs(difference).mean())
     unit = false / np.linalg.norm(false, axis=1, keepdims=True)
     cosines = (unit @ unit.T) ** 2
     expected += pull_away * (cosines.sum() - np.trace(cosines)) / 12
     mean, log_sigma = code[:, :100], code[:, 100:]
     expected += variational * (log_sigma + 0.5 * ((z - mean) / np.exp(log_sigma)) ** 2).sum(1).mean()
     assert loss.item() == pytest.approx(expected)
+
+
+def test_a_generator_without_any_loss_is_refused() -> None:
+    with pytest.raises(ValidationError, match="variational_weight are 0: the generator learns nothing"):
+        BadRecipe(**SMALL, matching_weight=0.0)
 
 
 def test_variational_entropy_moves_generator_and_encoder(

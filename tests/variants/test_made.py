@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bench.datasets import load
 from bench.variant import Task
 from variants.parts.networks.made import MADE
 
@@ -57,25 +55,3 @@ def test_logistic_bins_equal_the_difference_of_two_sigmoids() -> None:
     sigmoid = lambda t: 1 / (1 + np.exp(-t))  # noqa: E731
     expected = sigmoid((0.5 - 0.1 + 0.25) / np.exp(-0.7)) - sigmoid((0.5 - 0.1 - 0.25) / np.exp(-0.7))
     assert model._logistic(x, mean, log_scale).exp().item() == pytest.approx(expected, rel=1e-9)
-
-
-def test_after_training_it_is_better_on_held_out_digits_than_independent_pixels() -> None:
-    digits = load("digits", Path())
-    images = digits.scale(digits.train_images)
-    train, held_out = images[:1000], images[1000:]
-    torch.manual_seed(0)
-    model = MADE(task(1, 8, 8), hidden=100, mixtures=5, levels=16)
-    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for step in range(300):
-        adam.zero_grad()
-        rows = torch.randperm(1000, generator=torch.Generator().manual_seed(step))[:100]
-        (-model(train[rows]).mean()).backward()
-        adam.step()
-    with torch.no_grad():
-        nats = -model(held_out).mean().item()
-    counts = np.ones((64, 17))  # one of each value, so that none is impossible
-    values = np.rint(train.flatten(1).numpy() * 16).astype(int)
-    np.add.at(counts, (np.tile(np.arange(64), (1000, 1)), values), 1)
-    log_p = np.log(counts / counts.sum(1, keepdims=True))
-    independent = -log_p[np.arange(64), np.rint(held_out.flatten(1).numpy() * 16).astype(int)].sum(1).mean()
-    assert nats < independent - 5

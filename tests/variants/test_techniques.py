@@ -110,7 +110,7 @@ def test_feature_layer_is_where_matching_happens(tiny_task: Task, fake: Any, rec
     FM(tiny_task, FMRecipe(**SMALL, feature_layer=2)).generator_loss(
         nets, batch(tiny_task), recorded_noise(), {}, PROGRESS
     )
-    assert network.options == [{"features": 2}, {"features": 2}]
+    assert [options["features"] for options in network.options] == [2, 2]
 
 
 @pytest.mark.parametrize(

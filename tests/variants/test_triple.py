@@ -264,6 +264,25 @@ def test_each_weight_weighs_its_own_term(
     assert losses[1] - losses[0] == pytest.approx(0.75 * common_terms()[field])
 
 
+@pytest.mark.parametrize("unlabelled_labels", ["argmax", "all"])
+def test_saturating_changes_the_adversarial_term_alone(
+    unlabelled_labels: Any, tiny_task: Task, fake: Any, recorded_noise: Callable[..., Any]
+) -> None:
+    """p log(1 - D) in place of -p log D."""
+    everything = RNG.normal(size=5 * K) if unlabelled_labels == "all" else RNG.normal(size=5)
+    logs = []
+    for saturating in (False, True):
+        variant = small(tiny_task, saturating=saturating, unlabelled_labels=unlabelled_labels)
+        nets = fake_nets(fake, None, torch.from_numpy(everything))
+        args = nets, tiny_batch(tiny_task), recorded_noise(), {}, PROGRESS
+        logs.append(variant.classifier_loss(*args, pseudo=False)[1])
+    p = softmax(C_UNL) if unlabelled_labels == "all" else softmax(C_UNL).max(1, keepdims=True)
+    d = everything.reshape(p.shape)
+    assert logs[0].pop("adversarial").item() == pytest.approx((p * bce1(d)).sum(1).mean())
+    assert logs[1].pop("adversarial").item() == pytest.approx(-(p * bce0(d)).sum(1).mean())
+    assert logs[0] == logs[1]
+
+
 def test_pretraining_loss(tiny_task: Task, fake: Any, recorded_noise: Callable[..., Any]) -> None:
     """Without D and G, with its own weight of the balance term, on images of its own."""
     nets, batch = fake_nets(fake), tiny_batch(tiny_task)

@@ -114,7 +114,7 @@ def test_fm_generator_loss_matches_the_means_of_features(
     loss, logs = FM(tiny_task, recipe()).generator_loss(nets, batch, recorded_noise(), {}, PROGRESS)
     assert loss.item() == pytest.approx(((real.mean(0) - generated.mean(0)) ** 2).sum() / 7)
     assert logs == {}
-    assert nets.discriminator.options == [{"features": True}] * 2
+    assert nets.discriminator.options == [{"features": 1}, {"features": 1, "update": False}]
     assert nets.discriminator.calls[0][0] is batch["unlabelled_generator"]
     assert all(call[1] is not None for call in nets.discriminator.calls)  # in training mode
 

@@ -68,6 +68,43 @@ def test_bad_generator_loss(tiny_task: Task, batch: Any, fake: Any, recorded_noi
     assert all(options["features"] for options in nets.classifier.options)
 
 
+def test_older_forms_of_the_bad_path(
+    tiny_task: Task, batch: Any, fake: Any, recorded_noise: Callable[..., Any]
+) -> None:
+    """Plain cosines, each feature with itself among them; unlabelled images of its own."""
+    real, false = RNG.normal(size=(5, 7)), RNG.normal(size=(4, 7))
+    images = torch.full((4, *tiny_task.image_shape), 0.5, dtype=torch.float64)
+    nets = SimpleNamespace(classifier=fake(t(real), t(false)), bad_generator=fake(images))
+    variant = small(tiny_task, pull_away_weight=0.8, pull_away="cosine", own_batch=True)
+    batch["unlabelled_bad"] = images[:2]
+    loss, _ = variant.bad_generator_loss(nets, batch, recorded_noise(), {}, PROGRESS)
+    unit = false / np.linalg.norm(false, axis=1, keepdims=True)
+    expected = np.abs(real.mean(0) - false.mean(0)).mean() + 0.8 * (unit @ unit.T).mean()
+    assert loss.item() == pytest.approx(expected)
+    assert nets.classifier.calls[0][0] is batch["unlabelled_bad"]
+    assert variant.draws()["unlabelled_bad"] == variant.draws()["unlabelled"]
+    assert "unlabelled_bad" not in small(tiny_task).draws()
+
+
+def test_a_batch_of_its_own_is_what_the_bad_path_calls_real(
+    tiny_task: Task, batch: Any, fake: Any, recorded_noise: Callable[..., Any]
+) -> None:
+    lab, unl, own, pairs = (RNG.normal(size=(n, K), scale=2) for n in (4, 5, 5, 8))
+    images = torch.full((8, *tiny_task.image_shape), 0.5, dtype=torch.float64)
+    nets = SimpleNamespace(
+        classifier=fake(t(lab), t(unl), t(own), t(pairs), head__layers__0__weight=t(WEIGHT)),
+        discriminator=fake(t(RNG.normal(size=5))), bad_generator=fake(images),
+    )  # fmt: skip
+    batch["unlabelled_bad"] = images[:5]
+    _, logs = small(tiny_task, own_batch=True).classifier_loss(
+        nets, batch, recorded_noise(), {}, PROGRESS, pseudo=False
+    )
+    p = softmax(unl)
+    assert logs["real"].item() == pytest.approx(softplus(-score(own)).mean())
+    assert logs["entropy"].item() == pytest.approx(-(p * np.log(p)).sum(1).mean())
+    assert nets.classifier.calls[2][0] is batch["unlabelled_bad"]
+
+
 @pytest.mark.parametrize("pseudo", [False, True])
 @pytest.mark.parametrize(("good", "bad"), [(1.0, 1.0), (0.5, 3.0), (0.0, 0.0)])
 def test_classifier_loss(

@@ -67,13 +67,23 @@ def feature_matching_l1(real: Tensor, fake: Tensor) -> Tensor:
 MATCHING = {"mean-square": feature_matching, "squared-norm": feature_matching_sum, "l1": feature_matching_l1}
 
 
+def mean_cosine(features: Tensor) -> Tensor:
+    """The mean of the cosines between all rows of `features [batch, ...]`, each with itself among them."""
+    return _cosines(features).mean()
+
+
 def pull_away(features: Tensor) -> Tensor:
     """Mean squared cosine between different rows of `features [batch, ...]` (arXiv:1609.03126, section 2.4)."""
+    n = len(features)
+    squares = _cosines(features).square()
+    return (squares.sum() - squares.diagonal().sum()) / (n * (n - 1))
+
+
+def _cosines(features: Tensor) -> Tensor:
+    """`[batch, batch]`"""
     features = features.flatten(1)
     unit = features * (features.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
-    n = len(features)
-    squares = (unit @ unit.mT).square()
-    return (squares.sum() - squares.diagonal().sum()) / (n * (n - 1))
+    return unit @ unit.mT
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -187,6 +187,10 @@ class GeneratorRecipe(ClassifierRecipe):
 
     generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1, **WIDTHS)
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
+    latent_size: int = setting(100, "numbers in z, for perceptrons", ge=1, le=65536, neutral=100, **PERCEPTRON)
+    plain_generator: bool = setting(
+        False, "perceptron generators of linear layers and ReLU alone, without batch norm", neutral=False, **PERCEPTRON
+    )
     historical_weight: float = historical_averaging()
     virtual_batch_norm: bool = virtual_batch_norm()
     minibatch_kernels: int = minibatch_kernels()
@@ -195,6 +199,12 @@ class GeneratorRecipe(ClassifierRecipe):
     @property
     def pool(self) -> Pool:
         return "all" if self.labelled_in_pool else "unlabelled"
+
+    @model_validator(mode="after")
+    def _has_batch_norm(self) -> Self:
+        if self.plain_generator and self.virtual_batch_norm:
+            raise ValueError("a plain generator has no batch norm: plain_generator or virtual_batch_norm, not both")
+        return self
 
 
 class TwoPlayerRecipe(GeneratorRecipe):
@@ -217,10 +227,12 @@ class FeatureRecipe(GeneratorRecipe):
     adversarial_weight: float = setting(1.0, "w_adv, on the generator's adversarial term", ge=0, le=1000, neutral=1.0)
     pull_away_weight: float = setting(0.0, "w_pt, on the pull-away term", ge=0, le=1000, neutral=0.0)
 
+    drives: ClassVar[tuple[str, ...]] = ("matching_weight", "adversarial_weight")  # one of these must not be 0
+
     @model_validator(mode="after")
     def _generator_has_a_loss(self) -> Self:
-        if not (self.matching_weight or self.adversarial_weight):
-            raise ValueError("matching_weight and adversarial_weight are both 0: the generator learns nothing")
+        if not any(getattr(self, name) for name in self.drives):
+            raise ValueError(f"{' and '.join(self.drives)} are 0: the generator learns nothing")
         return self
 
     @property
@@ -245,6 +257,10 @@ class AdversarialRecipe(FeatureRecipe, TwoPlayerRecipe, SourceRecipe):
         "uniform", "z is uniform in [0, 1) or in [-1, 1), or standard normal", neutral="uniform"
     )
     smoothing: float = label_smoothing()
+    statistics: Literal["unlabelled", "all"] = setting(
+        "unlabelled", "whose running statistics batch norm keeps: of unlabelled images, or of all that pass through, "
+        "generated ones included", neutral="unlabelled", unused_if={"network": ("mlp", "conv")},
+    )  # fmt: skip
 
 
 def linear_decay(start: float) -> Callable[[float], float]:

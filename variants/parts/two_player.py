@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.variant import Draw, Nets, Noise, Phase, Player, Recipe, State, Task, Technique, Variant
 from variants.parts.losses import MATCHING, accuracy, fake_loss, pull_away, real_loss
 from variants.parts.networks.choice import classifier, generator
-from variants.parts.networks.mlp import LATENT, sample
+from variants.parts.networks.mlp import sample
 from variants.parts.recipes import SOURCES, AdversarialRecipe, GeneratorRecipe, TwoPlayerRecipe
 
 Loss = tuple[Tensor, dict[str, Tensor]]
@@ -36,7 +36,12 @@ class Unconditional(Variant):
     @property
     def latent(self) -> int:
         """The number of z's elements."""
-        return LATENT
+        return self.recipe.latent_size
+
+    @property
+    def counts_fakes(self) -> bool:
+        """Whether batch norm's running statistics follow all batches of the discriminator."""
+        return False
 
     def draws(self) -> Mapping[str, Draw]:
         r = self.recipe
@@ -74,7 +79,7 @@ class Unconditional(Variant):
         Batch norm's running statistics, where there are some, follow the second batch: the unlabelled images.
         """
         if self.recipe.minibatch_kernels or self.recipe.network in SOURCES:
-            return [network(images, noise, update=i == 1) for i, images in enumerate(batches)]
+            return [network(images, noise, update=i == 1 or self.counts_fakes) for i, images in enumerate(batches)]
         return network(torch.cat(batches), noise).split([len(images) for images in batches])
 
 
@@ -102,13 +107,16 @@ class Featured(Unconditional):
         """s `[batch]` for the discriminator's outputs `[batch, outputs]`."""
         return logits.squeeze(-1)
 
-    def generator_terms(self, nets: Nets, batch: Any, noise: Noise) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
-        """Generated images `[batch, *image_shape]`, the weighted terms of L_G, and the terms by name."""
+    def generator_terms(
+        self, nets: Nets, batch: Any, noise: Noise
+    ) -> tuple[tuple[Tensor, Tensor], list[Tensor], dict[str, Tensor]]:
+        """z `[batch, latent]` and G(z) `[batch, *image_shape]`, the weighted terms of L_G, and the terms by name."""
         r, terms, weighted = self.recipe, {}, []
         if r.matching_weight:
             real = nets.discriminator(batch[self.matched], noise, features=r.feature_layer)
-        images = self.fakes(nets, noise)
-        fake = nets.discriminator(images, noise, features=r.feature_layer)
+        z = self.z(noise, r.batch)
+        images = nets.generator(z, noise)
+        fake = nets.discriminator(images, noise, features=r.feature_layer, update=self.counts_fakes)
         if r.adversarial_weight:
             logits = nets.discriminator(fake, noise, from_features=r.feature_layer)
             terms["adversarial"] = real_loss(self.score(logits))
@@ -119,7 +127,7 @@ class Featured(Unconditional):
         if r.pull_away_weight:
             terms["pull_away"] = pull_away(fake)
             weighted.append(r.pull_away_weight * terms["pull_away"])
-        return images, weighted, terms
+        return (z, images), weighted, terms
 
 
 class TwoPlayer(Unconditional):
@@ -187,6 +195,10 @@ class Adversarial(Featured, TwoPlayer):
 
     def z(self, noise: Noise, batch: int) -> Tensor:
         return sample(noise, batch, self.latent, self.recipe.latent)
+
+    @property
+    def counts_fakes(self) -> bool:
+        return self.recipe.statistics == "all"
 
     def score(self, logits: Tensor) -> Tensor:
         raise NotImplementedError

@@ -55,8 +55,10 @@ def generator(task: Task, recipe: GeneratorRecipe, *, std: float | None = None, 
 
     `std`: of the perceptron's output layer (None: Glorot-uniform); `own`: the `gain` and `eps` of its batch norm.
     """
+    if recipe.network == "mlp" and recipe.plain_generator:
+        return mlp.plain_generator(task, recipe.generator, recipe.latent_size)
     if recipe.network == "mlp":
-        return mlp.generator(task, recipe.generator, norm(recipe, **own), std=std)
+        return mlp.generator(task, recipe.generator, norm(recipe, **own), latent=recipe.latent_size, std=std)
     if recipe.network == "resnet":
         return resnet.dcgan(task, norm(recipe, gain=True, eps=1e-5))
     if recipe.network in SOURCES:

@@ -19,6 +19,7 @@ from variants.parts.layers import Layer, Linear
 from variants.parts.losses import softplus
 
 LEAST_LOG_SCALE = -7.0
+BROAD, BROAD_SCALE = 0.02, 0.5  # weight and scale of the component that `calibrate` spreads over all values
 
 
 class MaskedLinear(nn.Module):
@@ -50,9 +51,23 @@ class MADE(Layer):
         variable = torch.arange(1, d + 1)
         self.first = MaskedLinear((degree[:, None] >= variable).float())
         self.last = MaskedLinear((variable[:, None] > degree).float().repeat(3 * mixtures, 1))
-        start = torch.zeros(3, mixtures, d)
-        start[1] = torch.linspace(-1, 1, mixtures)[:, None]  # apart from each other, so that they can become different
-        self.last.linear.bias = nn.Parameter(start.flatten())
+        self.last.linear.bias = nn.Parameter(torch.zeros(3 * mixtures * d))
+
+    @torch.no_grad()
+    def calibrate(self, images: Tensor) -> None:
+        """Starts from independent variables as these `images [n, *image_shape]` have them.
+
+        The first component of each variable is broad; the others share its values out evenly.
+        """
+        x = self._centred(images.flatten(1)).sort(0).values
+        narrow = self.mixtures - 1
+        edges = x[torch.linspace(0, len(x) - 1, 2 * narrow + 1, device=x.device).round().long()]
+        start = torch.full((3, self.mixtures, x.shape[1]), math.log((1 - BROAD) / max(narrow, 1)), device=x.device)
+        start[0, 0] = math.log(BROAD) if narrow else 0.0
+        start[1] = torch.cat([x.mean(0, keepdim=True), edges[1::2]])
+        start[2, 0] = math.log(BROAD_SCALE)
+        start[2, 1:] = ((edges[2::2] - edges[:-1:2]) / 4).clamp(min=math.exp(LEAST_LOG_SCALE)).log()
+        self.last.linear.load_state_dict({"weight": torch.zeros_like(self.last.linear.weight), "bias": start.flatten()})
 
     def forward(self, x: Tensor, noise: Noise | None = None, update: bool = False) -> Tensor:
         x = self._centred(x.flatten(1))

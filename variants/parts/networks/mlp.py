@@ -158,26 +158,36 @@ class Norm:
 BATCH_NORM = Norm()
 
 
-def generator(task: Task, widths: Sequence[int], norm: Norm = BATCH_NORM, *, std: float | None = None) -> Stack:
-    """z `[batch, 100]` to images: linear, batch norm, softplus; then a weight-normalised output layer.
+def generator(
+    task: Task, widths: Sequence[int], norm: Norm = BATCH_NORM, *, latent: int = LATENT, std: float | None = None
+) -> Stack:
+    """z `[batch, latent]` to images: linear, batch norm, softplus; then a weight-normalised output layer.
 
     `std` is that of the output layer's directions (None: Glorot-uniform).
     """
     layers: list[nn.Module] = []
-    inputs = LATENT
+    inputs = latent
     for width in widths:
         layers += [Linear(inputs, width, bias=False), norm.layer(width), Softplus()]
         inputs = width
     return norm.stack(
-        LATENT, *layers, WeightNormLinear(inputs, task.features, train_scale=True, std=std), ToImage(task)
+        latent, *layers, WeightNormLinear(inputs, task.features, train_scale=True, std=std), ToImage(task)
     )
 
 
-def encoder(task: Task, widths: Sequence[int]) -> Stack:
-    """Images to mean and log standard deviation of z, `[batch, 200]`: linear, batch norm, ReLU; then one more layer."""
+def plain_generator(task: Task, widths: Sequence[int], latent: int) -> Stack:
+    """z `[batch, latent]` to images: linear layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for inputs, width in zip((latent, *widths), widths, strict=False):
+        layers += [Linear(inputs, width), nn.ReLU()]
+    return Stack(*layers, Linear(widths[-1], task.features), ToImage(task))
+
+
+def encoder(task: Task, widths: Sequence[int], latent: int = LATENT) -> Stack:
+    """Images to mean and log standard deviation of z, `[batch, 2 latent]`: linear, batch norm, ReLU; one more layer."""
     layers: list[nn.Module] = [nn.Flatten()]
     inputs = task.features
     for width in widths:
         layers += [Linear(inputs, width, bias=False), BatchNorm(width, running=False), nn.ReLU()]
         inputs = width
-    return Stack(*layers, WeightNormLinear(inputs, 2 * LATENT, train_scale=True, target_std=0.1))
+    return Stack(*layers, WeightNormLinear(inputs, 2 * latent, train_scale=True, target_std=0.1))

@@ -85,7 +85,7 @@ def run(
     store = Store(results)
     if not dry_run:
         store.writable()
-    runs: list[Any] = []
+    runs: dict[str, Any] = {}  # two parts of a suite may hold the same one
     planned = [grid.load() for grid in asked]  # all of them first: a mistake in the last one trains none
     for source, loaded, own in planned:
         missing = [r for r in own if not store.has(r)]
@@ -102,8 +102,8 @@ def run(
             out.print(f"\n{kept} act on runs that are trained now, not on stored ones.", markup=False)
         if samples:
             _draw(store, missing, loaded)
-        runs += own
-    return 0 if dry_run else _conclude(store, runs, results)
+        runs |= {run.id: run for run in own}
+    return 0 if dry_run else _conclude(store, list(runs.values()), results)
 
 
 def _draw(store: Any, runs: Any, dataset: Any) -> None:

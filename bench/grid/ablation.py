@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import UsageError, unknown
-from bench.grid.options import override, parse_value
+from bench.grid.options import not_taken, override, parse_value
 from bench.variant import Recipe, Technique, Variant
 
 
@@ -56,7 +56,9 @@ def changes(variant: type[Variant], base: Recipe, only: list[str] | None, add: l
 
 def _known(variant: type[Variant], name: str) -> str:
     if name not in variant.techniques:
-        raise unknown(f"technique of {variant.name}", name, variant.techniques)
+        elsewhere = not_taken(variant.name, name)
+        hint = f"{name} is {elsewhere}" if elsewhere else ""
+        raise unknown(f"technique of {variant.name}", name, variant.techniques, hint)
     return name
 
 

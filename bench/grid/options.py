@@ -148,17 +148,15 @@ def override(recipe: Recipe, variant: str, fields: Mapping[str, Any]) -> Recipe:
 
 
 def _technique(variant: str, field: str) -> str:
-    """Why a variant lacks a technique that others have; nothing for any other field."""
-    owners = {
-        name: technique
-        for name in registry.names()
-        for technique, parts in registry.get(name).techniques.items()
-        if field in parts.on
-    }
-    if not owners:
-        return ""
-    technique = next(iter(owners.values()))
-    return f"{field} is the technique {technique} of {', '.join(owners)}; {variant} does not take it."
+    """Why a variant lacks a technique's field that others have; nothing for any other field."""
+    names = {t for n in registry.names() for t, parts in registry.get(n).techniques.items() if field in parts.on}
+    return " ".join(f"{field} switches {name}, {not_taken(variant, name)}" for name in sorted(names))
+
+
+def not_taken(variant: str, technique: str) -> str:
+    """Who has a technique that the variant has not; nothing for what is no technique."""
+    owners = [name for name in registry.names() if technique in registry.get(name).techniques]
+    return f"a technique of {', '.join(owners)}; {variant} does not take it." if owners else ""
 
 
 def _complaint(error: ValidationError | TypeError, variant: str, kind: type[Recipe], fields: Mapping[str, Any]) -> str:

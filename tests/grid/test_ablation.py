@@ -75,5 +75,10 @@ def test_refusals(variant: str, only: list[str] | None, add: list[str], message:
 
 
 def test_a_technique_that_a_variant_cannot_have_is_refused_with_the_reason() -> None:
-    with pytest.raises(UsageError, match=r"label-smoothing of bad, .*fm, .*supervised does not take it"):
+    with pytest.raises(UsageError, match=r"label-smoothing, a technique of bad, .*fm, .*supervised does not take it"):
         override(registry.get("supervised").recipe_for("common", "digits", "grey"), "supervised", {"smoothing": 0.1})
+    triple = registry.get("triple")
+    with pytest.raises(UsageError, match=r"pull-away is a technique of bad, .*fm, .*triple does not take it"):
+        changes(triple, triple.recipe_for("common", "digits", "grey"), ["pull-away"], [])
+    with pytest.raises(UsageError, match=r"Allowed: .*balance.*virtual-batch-norm\.$"):
+        changes(triple, triple.recipe_for("common", "digits", "grey"), ["nonsense"], [])

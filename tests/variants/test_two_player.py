@@ -74,7 +74,7 @@ def test_discriminator_loss(
         generator=fake(torch.full((BATCH, *tiny_task.image_shape), 0.25, dtype=torch.float64)),
     )
     batch = tiny_batch(tiny_task)
-    loss, logs = kind(tiny_task, recipe(unsupervised_weight=weight)).discriminator_loss(
+    loss, logs = kind(tiny_task, recipe(kind.recipe_type, unsupervised_weight=weight)).discriminator_loss(
         nets, batch, recorded_noise(), {}, PROGRESS
     )
     label, real, generated = expected_terms(kind, lab, unl, gen)
@@ -100,6 +100,44 @@ def test_discriminator_loss_at_known_values_of_d(
     )
     loss, _ = FM(tiny_task, recipe()).discriminator_loss(nets, tiny_batch(tiny_task), recorded_noise(), {}, PROGRESS)
     assert loss.item() == pytest.approx(np.log(3) - np.log(0.75) / 2 - np.log(0.25) / 2)
+
+
+@pytest.mark.parametrize("kind", GANS)
+def test_generated_images_can_weigh_less_than_unlabelled_ones(
+    kind: type[Any], tiny_task: Task, fake: Any, recorded_noise: Callable[..., Any]
+) -> None:
+    lab, unl, gen = (classes(kind, logits) for logits in (L_LAB, L_UNL, L_GEN))
+    nets = SimpleNamespace(
+        discriminator=fake(torch.from_numpy(np.concatenate([lab, unl, gen]))),
+        generator=fake(torch.full((BATCH, *tiny_task.image_shape), 0.25, dtype=torch.float64)),
+    )
+    variant = kind(tiny_task, recipe(kind.recipe_type, unsupervised_weight=2.0, fake_weight=0.3))
+    loss, _ = variant.discriminator_loss(nets, tiny_batch(tiny_task), recorded_noise(), {}, PROGRESS)
+    label, real, generated = expected_terms(kind, lab, unl, gen)
+    assert loss.item() == pytest.approx(label + real + 0.3 * generated)
+
+
+def test_option1s_label_term_can_leave_the_fake_class_out(tiny_task: Task) -> None:
+    logits, labels = torch.from_numpy(L_LAB), torch.from_numpy(LABELS)
+    for joint, p in ((True, softmax(L_LAB)), (False, softmax(L_LAB[:, :3]))):
+        found = OptionI(tiny_task, recipe(OptionI.recipe_type, joint=joint)).label_loss(logits, labels)
+        assert found.item() == pytest.approx(-np.log(p[np.arange(BATCH), LABELS]).mean())
+
+
+@pytest.mark.parametrize("kind", GANS)
+def test_a_saturating_generator_lowers_the_logarithm_of_one_minus_d(
+    kind: type[Any], tiny_task: Task, fake: Any, recorded_noise: Callable[..., Any]
+) -> None:
+    gen = classes(kind, L_GEN)
+    nets = SimpleNamespace(
+        discriminator=fake(torch.zeros(BATCH, 5, dtype=torch.float64), torch.from_numpy(gen)),
+        generator=fake(torch.zeros(4, 1, 2, 3)),
+    )
+    fields = {"adversarial_weight": 2.0, "matching_weight": 0.0, "saturating": True, "generator_steps": 3}
+    variant = kind(tiny_task, recipe(kind.recipe_type, **fields))
+    loss, _ = variant.generator_loss(nets, tiny_batch(tiny_task), recorded_noise(), {}, PROGRESS)
+    assert loss.item() == pytest.approx(np.log(joint(kind, gen)[:, -1]).mean())
+    assert [p.repeat for p in variant.phases()[0].players] == [1, 3]
 
 
 def test_fm_generator_loss_matches_the_means_of_features(
@@ -145,7 +183,9 @@ def test_gradient_of_the_discriminator_loss(
     lab, unl, gen = (classes(kind, logits) for logits in (L_LAB, L_UNL, L_GEN))
     leaf = torch.from_numpy(np.concatenate([lab, unl, gen])).requires_grad_()
     nets = SimpleNamespace(discriminator=fake(leaf), generator=fake(torch.zeros(4, 1, 2, 3)))
-    loss, _ = kind(tiny_task, recipe()).discriminator_loss(nets, tiny_batch(tiny_task), recorded_noise(), {}, PROGRESS)
+    loss, _ = kind(tiny_task, recipe(kind.recipe_type)).discriminator_loss(
+        nets, tiny_batch(tiny_task), recorded_noise(), {}, PROGRESS
+    )
     loss.backward()
     p_unl, p_gen = joint(kind, unl), joint(kind, gen)
     expected = [
@@ -176,7 +216,7 @@ def test_option1_head_with_a_zero_fake_logit_is_option2(
     losses = {}
     for kind, pad in ((OptionI, True), (OptionII, False)):
         parts = [np.concatenate([x[:, :3], zero], 1) if pad else x[:, :3] for x in (L_LAB, L_UNL, L_GEN)]
-        variant = kind(tiny_task, recipe(AdversarialRecipe))
+        variant = kind(tiny_task, recipe(kind.recipe_type))
         fakes = torch.zeros(4, 1, 2, 3)
         nets = SimpleNamespace(discriminator=fake(torch.from_numpy(np.concatenate(parts))), generator=fake(fakes))
         d_loss = variant.discriminator_loss(nets, tiny_batch(tiny_task), recorded_noise(), {}, PROGRESS)[0].item()
@@ -209,7 +249,7 @@ def test_discriminator_loss_of_real_networks(
     kind: type[Any], tiny_task: Task, build_nets: Callable[..., Any], recorded_noise: Callable[..., Any]
 ) -> None:
     """From images to loss: z, generator, noise before every layer, head, terms."""
-    variant = kind(tiny_task, recipe())
+    variant = kind(tiny_task, recipe(kind.recipe_type))
     nets, noise, batch = build_nets(variant), recorded_noise(), tiny_batch(tiny_task)
     loss, _ = variant.discriminator_loss(nets, batch, noise, {}, PROGRESS)
     z, *rest = noise.read

@@ -191,6 +191,9 @@ class GeneratorRecipe(ClassifierRecipe):
     plain_generator: bool = setting(
         False, "perceptron generators of linear layers and ReLU alone, without batch norm", neutral=False, **PERCEPTRON
     )
+    generator_steps: int = setting(
+        1, "updates of the generator per step, each with fresh noise", ge=1, le=100, neutral=1
+    )
     historical_weight: float = historical_averaging()
     virtual_batch_norm: bool = virtual_batch_norm()
     minibatch_kernels: int = minibatch_kernels()
@@ -225,6 +228,10 @@ class FeatureRecipe(GeneratorRecipe):
         unused_if={"matching_weight": 0.0, "pull_away_weight": 0.0},
     )  # fmt: skip
     adversarial_weight: float = setting(1.0, "w_adv, on the generator's adversarial term", ge=0, le=1000, neutral=1.0)
+    saturating: bool = setting(
+        False, "the generator's adversarial term is log(1 - D), not -log D", neutral=False,
+        unused_if={"adversarial_weight": 0.0},
+    )  # fmt: skip
     pull_away_weight: float = setting(0.0, "w_pt, on the pull-away term", ge=0, le=1000, neutral=0.0)
 
     drives: ClassVar[tuple[str, ...]] = ("matching_weight", "adversarial_weight")  # one of these must not be 0
@@ -256,6 +263,7 @@ class AdversarialRecipe(FeatureRecipe, TwoPlayerRecipe, SourceRecipe):
     latent: Literal["uniform", "symmetric", "normal"] = setting(
         "uniform", "z is uniform in [0, 1) or in [-1, 1), or standard normal", neutral="uniform"
     )
+    fake_weight: float = setting(1.0, "weight of generated images against unlabelled ones", ge=0, le=100, neutral=1.0)
     smoothing: float = label_smoothing()
     statistics: Literal["unlabelled", "all"] = setting(
         "unlabelled", "whose running statistics batch norm keeps: of unlabelled images, or of all that pass through, "

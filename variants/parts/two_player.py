@@ -55,6 +55,7 @@ class Unconditional(Variant):
         r = self.recipe
         common = {"lr": r.lr, "optimiser": r.adam(), "schedule": r.schedule(), "networks": (name,)}
         common |= {"historical_weight": r.historical_weight}
+        common |= {"repeat": r.generator_steps} if name == "generator" else {}
         return Player(name=name, loss=loss, **{**common, **own})
 
     def initialise_generator(self, nets: Nets, noise: Noise) -> None:
@@ -88,8 +89,8 @@ class Featured(Unconditional):
 
         L_G = w_fm FM(f(x), f(G(z))) - c w_adv mean_gen log D(G(z)) + w_pt PT(f(G(z)))
 
-    FM is feature matching (arXiv:1606.03498, section 3.1), PT the pull-away term (arXiv:1609.03126, section 2.4), f a
-    hidden layer of D. A term of weight 0 is not computed.
+    or, `saturating`, with c w_adv mean_gen log(1 - D(G(z))). FM is feature matching (arXiv:1606.03498, section 3.1), PT
+    the pull-away term (arXiv:1609.03126, section 2.4), f a hidden layer of D. A term of weight 0 is not computed.
     """
 
     recipe: Any  # a FeatureRecipe; subclasses name their own
@@ -119,7 +120,8 @@ class Featured(Unconditional):
         fake = nets.discriminator(images, noise, features=r.feature_layer, update=self.counts_fakes)
         if r.adversarial_weight:
             logits = nets.discriminator(fake, noise, from_features=r.feature_layer)
-            terms["adversarial"] = real_loss(self.score(logits))
+            score = self.score(logits)
+            terms["adversarial"] = -fake_loss(score) if r.saturating else real_loss(score)
             weighted.append(self.adversarial_factor * r.adversarial_weight * terms["adversarial"])
         if r.matching_weight:
             terms["matching"] = MATCHING[r.matching](real, fake)
@@ -178,7 +180,7 @@ class TwoPlayer(Unconditional):
 class Adversarial(Featured, TwoPlayer):
     """The classifier as a discriminator that scores images as real; the generator's loss is `Featured`'s, c = 1/2:
 
-        L_D = L_label - w/2 mean_unl log D(x) - w/2 mean_gen log(1 - D(G(z)))
+        L_D = L_label - w/2 mean_unl log D(x) - w w_fake/2 mean_gen log(1 - D(G(z)))
 
     A variant says what its outputs mean: `score`, `class_logits` and, where it is not the cross-entropy over all
     outputs, `label_loss`.
@@ -221,7 +223,7 @@ class Adversarial(Featured, TwoPlayer):
         )
         supervised = self.label_loss(l_lab, labels)
         real, fake = real_loss(self.score(l_unl), r.smoothing), fake_loss(self.score(l_gen))
-        loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * fake)
+        loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * r.fake_weight * fake)
         logs = {"supervised": supervised, "real": real, "fake": fake}
         return loss, {**logs, "accuracy": accuracy(self.class_logits(l_lab), labels)}
 

@@ -25,7 +25,9 @@ from variants.parts.recipes import (
     SVHN,
     SourceRecipe,
     common,
+    historical_averaging,
 )
+from variants.parts.two_player import HISTORICAL_AVERAGING
 
 # Found by `bench tune` on validation images of digits, MNIST and two-circles, 20 trials each
 # (results/reference/tuning); other grey and colour images take MNIST's,
@@ -66,6 +68,7 @@ class SupervisedRecipe(SourceRecipe):
     eps_inside: bool = setting(
         True, "Adam's epsilon under the square root, as in the code of FM-GAN", unused_if={"optimiser": "sgd"}
     )
+    historical_weight: float = historical_averaging()
 
 
 class Supervised(Variant):
@@ -83,6 +86,7 @@ class Supervised(Variant):
         "common": common(SupervisedRecipe, CLASSIFIER_FIXED, TUNED, colour={}),
     }
     search = COMMON_SEARCH
+    techniques = {"historical-averaging": HISTORICAL_AVERAGING}
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         return {"classifier": lambda: classifier(self.task, self.recipe, self.task.classes)}
@@ -97,7 +101,10 @@ class Supervised(Variant):
     def phases(self) -> tuple[Phase, ...]:
         r = self.recipe
         optimiser = SGD(r.momentum, r.weight_decay) if r.optimiser == "sgd" else r.adam()
-        player = Player("classifier", ("classifier",), self.loss, r.lr, optimiser, r.schedule(), ema=r.ema())
+        player = Player(
+            "classifier", ("classifier",), self.loss, r.lr, optimiser, r.schedule(), ema=r.ema(),
+            historical_weight=r.historical_weight,
+        )  # fmt: skip
         return (Phase("main", 1.0, (player,)),)
 
     def initial_draws(self) -> Mapping[str, Draw]:

@@ -365,5 +365,5 @@ def test_ablate_compares_each_technique_with_the_base(bench_cli: Any) -> None:
     assert rows[:1] + rows[2:] == ["change", "base", "- feature-matching", "+ label-smoothing", "lr=0.01"]
     assert "4 recipes, 16 runs, 0 of them already stored" in answer.out
     assert "4 recipes, 16 runs, 16 of them already stored" in bench_cli(*words).out
-    refused = bench_cli("ablate", "--variant", "supervised", "--results", "s")
+    refused = bench_cli("ablate", "--variant", "majority", "--results", "s")
     assert (refused.code, "names no techniques" in refused.err) == (2, True)

@@ -61,7 +61,7 @@ def test_every_technique_of_every_variant_can_be_switched(name: str) -> None:
 @pytest.mark.parametrize(
     ("variant", "only", "add", "message"),
     [
-        ("supervised", None, [], "names no techniques"),
+        ("majority", None, [], "names no techniques"),
         ("fm", ["smoothing"], [], "Did you mean 'label-smoothing'"),
         ("fm", None, ["pull"], "unknown technique of fm"),
         ("fm", None, ["lr=0.00289"], "has that value already"),

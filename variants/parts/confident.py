@@ -26,6 +26,7 @@ from bench.variant import (
     Pool,
     Recipe,
     State,
+    Technique,
     Variant,
     Width,
     setting,
@@ -35,7 +36,8 @@ from variants.parts.networks.conv import conv_classifier as salimans_classifier
 from variants.parts.networks.mlp import Classifier, noisy_classifier
 from variants.parts.networks.thirteen import cifar_classifier, svhn_classifier, zca
 from variants.parts.networks.triple import conv_classifier
-from variants.parts.recipes import exponential_decay
+from variants.parts.recipes import exponential_decay, historical_averaging
+from variants.parts.two_player import HISTORICAL_AVERAGING
 
 Loss = tuple[Tensor, dict[str, Tensor]]
 Schedule = Callable[[float], float]
@@ -76,6 +78,7 @@ class ConfidentRecipe(Recipe):
     pretrain_batch: int = setting(500, "unlabelled images per step of pre-training", ge=1, batch=True, **PRETRAINING)
     pretrain_lr: float = setting(3e-4, "step size of pre-training", gt=0, le=1, **PRETRAINING)
     pretrain_balance_weight: float = setting(0.3, "w_bal in pre-training", ge=0, le=100, **PRETRAINING)
+    historical_weight: float = historical_averaging()
     beta1_start: float | None = setting(
         None, "beta1 of C in the first quarter of training, from which it falls to beta1", ge=0, lt=1, neutral=None
     )
@@ -96,6 +99,11 @@ class Confident(Variant):
     """The classifier, its batches, its pre-training, and the terms of its loss that need no GAN."""
 
     recipe: Any  # a ConfidentRecipe; subclasses name their own
+    techniques = {
+        "confidence": Technique(on={"entropy_weight": 0.3}, off={"entropy_weight": 0.0}),
+        "balance": Technique(on={"balance_weight": 1e-3}, off={"balance_weight": 0.0}),
+        "historical-averaging": HISTORICAL_AVERAGING,
+    }
 
     def networks(self) -> Mapping[str, Callable[[], nn.Module]]:
         return {"classifier": self._classifier}
@@ -174,6 +182,7 @@ class Confident(Variant):
         """A player that trains the network of its name with the recipe's optimiser, but for its `own`."""
         r = self.recipe
         common = {"lr": r.lr, "optimiser": Adam((r.beta1, 0.999)), "schedule": schedule}
+        common |= {"historical_weight": r.historical_weight}
         return Player(name, (name,), loss, **{**common, **own})
 
     def beta1(self) -> Callable[[float], float] | None:

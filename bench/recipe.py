@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ def setting(
     *,
     neutral: Any = _REQUIRED,
     batch: bool = False,
-    unused_if: Mapping[str, Any] | None = None,
+    unused_if: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
     **bounds: Any,
 ) -> Any:
     """A field of a recipe.
@@ -35,7 +35,7 @@ def setting(
             identity, so a switch that is added later moves no earlier run.
         batch: a number of examples per step, at most 65,536, which the smoke protocol cuts down.
         unused_if: the values of other fields (a tuple: any of them) that, all together, leave this one without effect;
-            it may not be set then.
+            it may not be set then. Several such mappings: each does.
         bounds: pydantic's constraints (`ge`, `gt`, `le`, `lt`).
     """
     extra: dict[str, Any] = {} if neutral is _REQUIRED else {"neutral": neutral}
@@ -43,7 +43,7 @@ def setting(
         extra["batch"] = True
         bounds.setdefault("le", MOST_IN_BATCH)
     if unused_if:
-        extra["unused_if"] = dict(unused_if)
+        extra["unused_if"] = [dict(c) for c in ([unused_if] if isinstance(unused_if, Mapping) else unused_if)]
     return Field(default, description=why, json_schema_extra=extra, **bounds)
 
 
@@ -83,11 +83,12 @@ class Recipe(BaseModel):
     def without_effect(self, name: str) -> Mapping[str, Any] | None:
         """The fields and values that leave field `name` of this recipe without effect; None where it has one."""
         extra = type(self).model_fields[name].json_schema_extra
-        causes = extra.get("unused_if") if isinstance(extra, dict) else None
-        if not isinstance(causes, dict):
-            return None
-        found = {field: getattr(self, field) for field in causes}
-        return found if all(_among(found[field], value) for field, value in causes.items()) else None
+        causes: Any = extra.get("unused_if", []) if isinstance(extra, dict) else []
+        for cause in causes:
+            found = {field: getattr(self, field) for field in cause}
+            if all(_among(found[field], value) for field, value in cause.items()):
+                return found
+        return None
 
     def smoke(self, batch: int = SMOKE_BATCH) -> Recipe:
         """The same recipe cut down to prove that it runs: 20 steps, small batches, few test images, one evaluation."""

@@ -4,19 +4,21 @@
     L_G = -H[mean_gen p(G(z))] + mean_gen H[p(G(z))]
 
 (Springenberg, arXiv:1511.06390, section 3; w is 1 / lambda there.) There is no fake class. The paper's networks for
-permutation-invariant MNIST are those with `batch_norm`. Deviations, and what could not be verified:
+MNIST, permutation-invariant (`mlp`) and convolutional (`conv`), are those with `batch_norm`. Deviations, and what could
+not be verified:
 
 1. Learning rate, lambda and the number of epochs are not known from the paper: Adam with beta1 = 0.5 as in all public
    ports, lr 5e-4 in the middle of what they use, w = 1, and FM-GAN's batch of 100 and 300 epochs.
 2. Each of the three batches has batch-norm statistics of its own; running statistics follow the unlabelled images.
 3. For colour images `paper` has FM-GAN's networks and schedule, not those of the paper's CIFAR-10 experiments.
-4. Averaged weights are kept as for all variants; the tables of `paper` show the weights themselves.
+4. Averaged weights are kept as for all variants; the tables of `paper` show the weights themselves for MNIST, and
+   averaged ones for colour images, as FM-GAN's do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch.nn.functional as F
 from pydantic import model_validator
@@ -24,7 +26,12 @@ from torch import Tensor, nn
 
 from bench.variant import Choice, Draw, Nets, Noise, State, setting
 from variants.parts.losses import accuracy, entropy, marginal_entropy
-from variants.parts.networks.cat import batch_norm_classifier, leaky_generator
+from variants.parts.networks.cat import (
+    batch_norm_classifier,
+    conv_batch_norm_classifier,
+    leaky_generator,
+    perforated_generator,
+)
 from variants.parts.networks.choice import minibatch, norm
 from variants.parts.recipes import CIFAR10, CLASSIFIER_FIXED, COMMON_SEARCH, DECONVOLUTIONS, TwoPlayerRecipe, common
 from variants.parts.two_player import Loss, TwoPlayer
@@ -32,8 +39,26 @@ from variants.parts.two_player import Loss, TwoPlayer
 PAPER_LATENT = 128  # z ~ U[0, 1)^128
 
 
+DROPPING: dict[str, Any] = {"unused_if": ({"network": "mlp"}, {"batch_norm": True})}
+
+
 class CatRecipe(TwoPlayerRecipe):
     batch_norm: bool = setting(True, "the paper's networks with batch norm; off: FM-GAN's with weight norm")
+    hidden_noise: float = setting(
+        0.5, "standard deviation of noise before further layers", ge=0, le=10,
+        unused_if={"network": "conv", "batch_norm": False},
+    )  # fmt: skip
+    input_dropout: float = setting(0.2, "dropout of the pixels", ge=0, lt=1, neutral=0.2, **DROPPING)
+    hidden_dropout: float = setting(0.5, "dropout after each block", ge=0, lt=1, neutral=0.5, **DROPPING)
+    channel_dropout: Literal["none", "input", "all"] = setting(
+        "none", "which dropouts drop whole channels", neutral="none", **DROPPING
+    )
+
+    @model_validator(mode="after")
+    def _three_sizes(self) -> Self:
+        if self.batch_norm and self.network == "conv" and len(self.generator) != 3:
+            raise ValueError(f"the generator has three sizes: give three widths, not {len(self.generator)}")
+        return self
 
     @model_validator(mode="after")
     def _papers_generator(self) -> Self:
@@ -89,17 +114,17 @@ class Cat(TwoPlayer):
         r, task = self.recipe, self.task
         if not r.batch_norm:
             return super().networks()
+        perceptrons = batch_norm_classifier, leaky_generator
+        classifier, generator = (
+            perceptrons if r.network == "mlp" else (conv_batch_norm_classifier, perforated_generator)
+        )
         return {
-            "discriminator": lambda: batch_norm_classifier(
-                task,
-                r.classifier,
-                task.classes,
-                input_noise=r.input_noise,
-                hidden_noise=r.hidden_noise,
+            "discriminator": lambda: classifier(
+                task, r.classifier, task.classes, input_noise=r.input_noise, hidden_noise=r.hidden_noise,
                 minibatch=minibatch(r),
             ),
-            "generator": lambda: leaky_generator(task, PAPER_LATENT, r.generator, norm(r, gain=True, eps=1e-5)),
-        }
+            "generator": lambda: generator(task, PAPER_LATENT, r.generator, norm(r, gain=True, eps=1e-5)),
+        }  # fmt: skip
 
     def initial_draws(self) -> Mapping[str, Draw]:
         return {} if self.recipe.batch_norm else super().initial_draws()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.variant import Task
 from variants.parts.layers import BatchNorm
+from variants.parts.networks.cat import Perforated
 from variants.parts.networks.mlp import plain_generator
 from variants.parts.networks.triple import NORM, ConditionalGenerator
 from variants.parts.networks.ugan import PAIR_NOISE, SLOPE, NoisyPairDiscriminator
@@ -71,6 +72,30 @@ def test_ugan_on_mnist() -> None:
     assert sizes("ugan", "grey", MNIST) == {
         "classifier": classifier, "discriminator": discriminator, "generator": generator, "bad_generator": bad,
     }  # fmt: skip
+
+
+def test_catgan_on_mnist_with_convolutions() -> None:
+    kind = registry.get("cat")
+    fields = {"network": "conv", "classifier": (32, 64), "generator": (96, 64, 64)}
+    recipe = kind.recipe_type.model_validate(kind.recipes["paper"]["grey"].model_dump() | fields)
+    networks = {name: make() for name, make in kind(MNIST, recipe).networks().items()}
+    d = 25 * 32 + 9 * (32 * 64 + 64 * 64 + 64 * 128) + 2 * (32 + 64 + 64 + 128) + 128 * 10 + 10
+    units = 96 * 8 * 8
+    g = 128 * units + 25 * (96 * 64 + 64 * 64 + 64) + 2 * (units + 64 + 64) + 1
+    assert {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()} == {
+        "discriminator": d, "generator": g,
+    }  # fmt: skip
+    images = networks["generator"](torch.rand(3, 128))
+    assert images.shape == (3, 1, 28, 28)
+    assert networks["discriminator"](images, features=1).shape == (3, 128)
+    assert networks["discriminator"](images).shape == (3, 10)
+
+
+def test_perforated_enlargement_puts_zeros_between_the_values() -> None:
+    x = torch.from_numpy(RNG.random((2, 3, 4, 5)))
+    expected = np.zeros((2, 3, 8, 10))
+    expected[:, :, ::2, ::2] = x.numpy()
+    assert np.array_equal(Perforated()(x).numpy(), expected)
 
 
 def linear(x: np.ndarray, layer: nn.Module) -> np.ndarray:

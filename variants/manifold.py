@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from bench.variant import Choice, LogUniform, Nets, Noise, State, Technique, setting
@@ -80,19 +79,22 @@ class Manifold(FM):
         pairs = nets.generator(neighbours(self.z(noise, r.batch), noise, r.manifold_step), noise)
         l_lab, l_unl = self.answers(nets.discriminator, noise, labelled, batch["unlabelled"])
         images, moved = pairs.split(r.batch)
-        l_gen, l_moved = nets.discriminator(images, noise.fork()), nets.discriminator(moved, noise)
-        supervised = F.cross_entropy(l_lab, labels)
+        l_gen = nets.discriminator(images, noise.fork(), update=self.counts_fakes)
+        l_moved = nets.discriminator(moved, noise)
+        supervised = self.label_loss(l_lab, labels)
         real, false = real_loss(self.score(l_unl), r.smoothing), fake_loss(self.score(l_gen))
         change = (l_gen - l_moved).square().sum(-1).mean()
-        loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * false) + r.manifold_weight * change
+        unsupervised = 0.5 * real + 0.5 * r.fake_weight * false
+        loss = supervised + r.unsupervised_weight * unsupervised + r.manifold_weight * change
         logs = {"supervised": supervised, "real": real, "fake": false, "manifold": change}
-        return loss, {**logs, "share": self.share(l_gen, l_moved), "accuracy": accuracy(l_lab, labels)}
+        logs |= {"share": self.share(l_gen, l_moved), "accuracy": accuracy(self.class_logits(l_lab), labels)}
+        return loss, logs
 
     def share(self, l_gen: Tensor, l_moved: Tensor) -> Tensor:
         """|g_manifold| / (|g_manifold| + |g_fake|) for the gradients that reach the logits of generated images."""
         r, n = self.recipe, self.recipe.batch
         g_manifold = (2 * r.manifold_weight / n * (l_gen - l_moved)).detach()
         d = sigmoid(k_logits_score(l_gen)).unsqueeze(-1)
-        g_fake = (0.5 * r.unsupervised_weight / n * d * l_gen.softmax(-1)).detach()
+        g_fake = (0.5 * r.unsupervised_weight * r.fake_weight / n * d * l_gen.softmax(-1)).detach()
         own, other = g_manifold.square().sum().sqrt(), g_fake.square().sum().sqrt()
         return own / (own + other).clamp(min=1e-30)

@@ -35,6 +35,7 @@ from variants.parts.recipes import (
     COLOUR_GENERATOR,
     COMMON_SEARCH,
     DECONVOLUTIONS,
+    SVHN,
     FeatureRecipe,
     common,
     label_smoothing,
@@ -83,6 +84,7 @@ class Margin(Featured):
     recipes = {
         "paper": {
             "grey": MarginRecipe(epochs=300, lr=3e-3, evaluations=60, evaluate_with="ema"),
+            "svhn": MarginRecipe(**SVHN, **DECONVOLUTIONS, discriminator=SVHN["classifier"]),
             "colour": MarginRecipe(**CIFAR10, **DECONVOLUTIONS, discriminator=(96, 192)),
         },
         "common": common(

@@ -210,8 +210,8 @@ class UGAN(Triple):
         real = nets.classifier(batch["unlabelled_bad" if r.own_batch else "unlabelled"], noise, features=1)
         images = nets.bad_generator(noise.uniform(r.bad_generated, LATENT), noise)
         fake = nets.classifier(images, noise, features=1)
-        away = pull_away(fake) if r.pull_away == "squared" else mean_cosine(fake)
         matching = feature_matching_l1(real, fake)
+        away = pull_away(fake) if r.pull_away == "squared" else mean_cosine(fake)
         return matching + r.pull_away_weight * away, {"matching": matching, "pull_away": away}
 
     def classifier_loss(

@@ -187,6 +187,9 @@ class GeneratorRecipe(ClassifierRecipe):
 
     generator: tuple[Width, ...] = setting((500, 500), "hidden widths of the generator", min_length=1, **WIDTHS)
     labelled_in_pool: bool = setting(True, "the unlabelled pool contains the labelled images")
+    latent: Literal["uniform", "symmetric", "normal"] = setting(
+        "uniform", "z is uniform in [0, 1) or in [-1, 1), or standard normal", neutral="uniform"
+    )
     latent_size: int = setting(100, "numbers in z, for perceptrons", ge=1, le=65536, neutral=100, **PERCEPTRON)
     plain_generator: bool = setting(
         False, "perceptron generators of linear layers and ReLU alone, without batch norm", neutral=False, **PERCEPTRON
@@ -260,9 +263,6 @@ class AdversarialRecipe(FeatureRecipe, TwoPlayerRecipe, SourceRecipe):
 
     network: Network = source_network()  # the first base class has fewer
     labelled_batch: int | None = setting(None, "labelled images per step; unset: batch", ge=1, batch=True, neutral=None)
-    latent: Literal["uniform", "symmetric", "normal"] = setting(
-        "uniform", "z is uniform in [0, 1) or in [-1, 1), or standard normal", neutral="uniform"
-    )
     fake_weight: float = setting(1.0, "weight of generated images against unlabelled ones", ge=0, le=100, neutral=1.0)
     smoothing: float = label_smoothing()
     statistics: Literal["unlabelled", "all"] = setting(

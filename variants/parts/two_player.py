@@ -28,7 +28,7 @@ PULL_AWAY = Technique(on={"pull_away_weight": 0.8}, off={"pull_away_weight": 0.0
 
 
 class Unconditional(Variant):
-    """A generator of images from z uniform in [0, 1), and the batches of FM-GAN's code."""
+    """A generator of images from z, and the batches of FM-GAN's code."""
 
     recipe: GeneratorRecipe
     techniques = {"historical-averaging": HISTORICAL_AVERAGING, "virtual-batch-norm": VIRTUAL_BATCH_NORM}
@@ -65,7 +65,7 @@ class Unconditional(Variant):
 
     def z(self, noise: Noise, batch: int) -> Tensor:
         """What the generator makes images of, `[batch, latent]`."""
-        return sample(noise, batch, self.latent)
+        return sample(noise, batch, self.latent, self.recipe.latent)
 
     def generate(self, nets: Nets, noise: Noise, labels: Tensor) -> Tensor:
         return nets.generator(self.z(noise, len(labels)), noise)
@@ -74,13 +74,14 @@ class Unconditional(Variant):
         """G(z), `[batch, *image_shape]`."""
         return nets.generator(self.z(noise, self.recipe.batch), noise)
 
-    def answers(self, network: Network, noise: Noise, *batches: Tensor) -> Sequence[Tensor]:
+    def answers(self, network: Network, noise: Noise, *batches: Tensor, followed: int = 1) -> Sequence[Tensor]:
         """A network's outputs for each batch, from one pass unless they depend on the rest of a batch.
 
-        Batch norm's running statistics, where there are some, follow the second batch: the unlabelled images.
+        Batch norm's running statistics, where there are some, follow the batch `followed`: the unlabelled images.
         """
         if self.recipe.minibatch_kernels or self.recipe.network in SOURCES:
-            return [network(images, noise, update=i == 1 or self.counts_fakes) for i, images in enumerate(batches)]
+            counted = range(len(batches)) if self.counts_fakes else (followed,)
+            return [network(images, noise, update=i in counted) for i, images in enumerate(batches)]
         return network(torch.cat(batches), noise).split([len(images) for images in batches])
 
 
@@ -194,9 +195,6 @@ class Adversarial(Featured, TwoPlayer):
     def draws(self) -> Mapping[str, Draw]:
         r = self.recipe
         return {**super().draws(), "labelled": Draw(r.labelled_batch or r.batch, "labelled", "tiled")}
-
-    def z(self, noise: Noise, batch: int) -> Tensor:
-        return sample(noise, batch, self.latent, self.recipe.latent)
 
     @property
     def counts_fakes(self) -> bool:

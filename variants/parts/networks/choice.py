@@ -10,7 +10,6 @@ from variants.parts.layers import Stack
 from variants.parts.networks import conv, mlp, resnet, sources
 from variants.parts.recipes import (
     SOURCES,
-    AdversarialRecipe,
     ClassifierRecipe,
     GeneratorRecipe,
     SourceRecipe,
@@ -46,8 +45,7 @@ def classifier(task: Task, recipe: ClassifierRecipe, outputs: int) -> mlp.Classi
 
 def norm(recipe: GeneratorRecipe, **own: Any) -> mlp.Norm:
     """The recipe's batch norm for generators; `own`: `gain` and `eps`."""
-    latent = recipe.latent if isinstance(recipe, AdversarialRecipe) else "uniform"
-    return mlp.Norm(reference=recipe.batch if recipe.virtual_batch_norm else 0, latent=latent, **own)
+    return mlp.Norm(reference=recipe.batch if recipe.virtual_batch_norm else 0, latent=recipe.latent, **own)
 
 
 def generator(task: Task, recipe: GeneratorRecipe, *, std: float | None = None, **own: Any) -> Stack:

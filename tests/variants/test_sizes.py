@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import registry
-from bench.variant import Task
+from bench.variant import SGD, Task
 from variants.parts.layers import BatchNorm
 from variants.parts.networks.cat import Perforated
 from variants.parts.networks.mlp import plain_generator
@@ -72,6 +72,23 @@ def test_ugan_on_mnist() -> None:
     assert sizes("ugan", "grey", MNIST) == {
         "classifier": classifier, "discriminator": discriminator, "generator": generator, "bad_generator": bad,
     }  # fmt: skip
+
+
+def test_margingan_on_mnist() -> None:
+    lenet = 25 * 20 + 20 + 25 * 20 * 50 + 50 + 800 * 500 + 500 + 500 * 10 + 10
+    units = 128 * 7 * 7
+    d = 16 * 64 + 64 + 16 * 64 * 128 + 3 * 128 + units * 1024 + 3 * 1024 + 1024 + 1
+    g = 62 * 1024 + 3 * 1024 + 1024 * units + 3 * units + 16 * 128 * 64 + 3 * 64 + 16 * 64 + 1
+    assert sizes("margin", "grey", MNIST) == {"classifier": lenet, "discriminator": d, "generator": g}
+    kind = registry.get("margin")
+    variant = kind(MNIST, kind.recipes["paper"]["grey"])
+    networks = {name: make() for name, make in variant.networks().items()}
+    images = networks["generator"](torch.rand(3, variant.latent))  # type: ignore[attr-defined]
+    assert images.shape == (3, 1, 28, 28)
+    assert networks["discriminator"](images).shape == (3, 1)
+    assert networks["classifier"](images).shape == (3, 10)
+    (_, _, classifier) = variant.phases()[0].players
+    assert (classifier.lr, classifier.optimiser) == (0.1, SGD(0.5))
 
 
 def test_catgan_on_mnist_with_convolutions() -> None:

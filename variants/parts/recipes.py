@@ -108,11 +108,12 @@ HIDDEN_LAYERS = {
     "raghav": 4,
     "sgan": 3,
     "resnet": 1,
+    "lenet": 3,
 }  # that features can be taken from
-PERCEPTRON: dict[str, Any] = {"unused_if": {"network": ("conv", *SOURCES)}}
-CONVOLUTIONS: dict[str, Any] = {"unused_if": {"network": "mlp"}}
-CHANNELS: dict[str, Any] = {"unused_if": {"network": ("mlp", *SOURCES)}}
-WIDTHS: dict[str, Any] = {"unused_if": {"network": SOURCES}}
+PERCEPTRON: dict[str, Any] = {"unused_if": {"network": ("conv", "lenet", *SOURCES)}}
+CONVOLUTIONS: dict[str, Any] = {"unused_if": {"network": ("mlp", "lenet")}}
+CHANNELS: dict[str, Any] = {"unused_if": {"network": ("mlp", "lenet", *SOURCES)}}
+WIDTHS: dict[str, Any] = {"unused_if": {"network": ("lenet", *SOURCES)}}
 
 
 class ClassifierRecipe(Recipe):

@@ -39,6 +39,11 @@ class Unconditional(Variant):
         return self.recipe.latent_size
 
     @property
+    def apart(self) -> bool:
+        """Whether the discriminator's answers depend on the rest of a batch."""
+        return bool(self.recipe.minibatch_kernels) or self.recipe.network in SOURCES
+
+    @property
     def counts_fakes(self) -> bool:
         """Whether batch norm's running statistics follow all batches of the discriminator."""
         return False
@@ -75,11 +80,11 @@ class Unconditional(Variant):
         return nets.generator(self.z(noise, self.recipe.batch), noise)
 
     def answers(self, network: Network, noise: Noise, *batches: Tensor, followed: int = 1) -> Sequence[Tensor]:
-        """A network's outputs for each batch, from one pass unless they depend on the rest of a batch.
+        """The discriminator's outputs for each batch, from one pass unless they depend on the rest of a batch.
 
         Batch norm's running statistics, where there are some, follow the batch `followed`: the unlabelled images.
         """
-        if self.recipe.minibatch_kernels or self.recipe.network in SOURCES:
+        if self.apart:
             counted = range(len(batches)) if self.counts_fakes else (followed,)
             return [network(images, noise, update=i in counted) for i, images in enumerate(batches)]
         return network(torch.cat(batches), noise).split([len(images) for images in batches])

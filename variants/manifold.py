@@ -81,7 +81,7 @@ class Manifold(FM):
         images, moved = pairs.split(r.batch)
         l_gen = nets.discriminator(images, noise.fork(), update=self.counts_fakes)
         l_moved = nets.discriminator(moved, noise)
-        supervised = self.label_loss(l_lab, labels)
+        supervised = self.counted(self.label_loss(l_lab, labels), progress)
         real, false = real_loss(self.score(l_unl), r.smoothing), fake_loss(self.score(l_gen))
         change = (l_gen - l_moved).square().sum(-1).mean()
         unsupervised = 0.5 * real + 0.5 * r.fake_weight * false

@@ -117,6 +117,22 @@ def test_generated_images_can_weigh_less_than_unlabelled_ones(
     assert loss.item() == pytest.approx(label + real + 0.3 * generated)
 
 
+@pytest.mark.parametrize("progress", [0.0, 0.29, 0.3, 0.9])
+def test_labels_can_wait_until_the_gan_has_learnt_alone(
+    progress: float, tiny_task: Task, fake: Any, recorded_noise: Callable[..., Any]
+) -> None:
+    lab, unl, gen = (classes(FM, logits) for logits in (L_LAB, L_UNL, L_GEN))
+    nets = SimpleNamespace(
+        discriminator=fake(torch.from_numpy(np.concatenate([lab, unl, gen]))),
+        generator=fake(torch.full((BATCH, *tiny_task.image_shape), 0.25, dtype=torch.float64)),
+    )
+    variant = FM(tiny_task, recipe(labels_from=0.3))
+    now = torch.tensor(progress, dtype=torch.float64)
+    loss, _ = variant.discriminator_loss(nets, tiny_batch(tiny_task), recorded_noise(), {}, now)
+    label, real, generated = expected_terms(FM, lab, unl, gen)
+    assert loss.item() == pytest.approx((progress >= 0.3) * label + 0.5 * (real + generated))
+
+
 def test_option1s_label_term_can_leave_the_fake_class_out(tiny_task: Task) -> None:
     logits, labels = torch.from_numpy(L_LAB), torch.from_numpy(LABELS)
     for joint, p in ((True, softmax(L_LAB)), (False, softmax(L_LAB[:, :3]))):

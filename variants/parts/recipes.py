@@ -264,6 +264,10 @@ class AdversarialRecipe(FeatureRecipe, TwoPlayerRecipe, SourceRecipe):
 
     network: Network = source_network()  # the first base class has fewer
     labelled_batch: int | None = setting(None, "labelled images per step; unset: batch", ge=1, batch=True, neutral=None)
+    labels_from: float = setting(
+        0.0, "share of the steps after which labels count: before, the GAN learns from images alone", ge=0, lt=1,
+        neutral=0.0,
+    )  # fmt: skip
     fake_weight: float = setting(1.0, "weight of generated images against unlabelled ones", ge=0, le=100, neutral=1.0)
     smoothing: float = label_smoothing()
     statistics: Literal["unlabelled", "all"] = setting(

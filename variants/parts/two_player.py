@@ -216,6 +216,11 @@ class Adversarial(Featured, TwoPlayer):
         """The term of labelled images."""
         return F.cross_entropy(logits, labels)
 
+    def counted(self, label_loss: Tensor, progress: Tensor) -> Tensor:
+        """The label term, 0 as long as labels do not count."""
+        start = self.recipe.labels_from
+        return label_loss * (progress >= start) if start else label_loss
+
     def classify(self, nets: Nets, images: Tensor) -> Tensor:
         return self.class_logits(nets.discriminator(images))
 
@@ -224,7 +229,7 @@ class Adversarial(Featured, TwoPlayer):
         l_lab, l_unl, l_gen = self.answers(
             nets.discriminator, noise, labelled, batch["unlabelled"], self.fakes(nets, noise)
         )
-        supervised = self.label_loss(l_lab, labels)
+        supervised = self.counted(self.label_loss(l_lab, labels), progress)
         real, fake = real_loss(self.score(l_unl), r.smoothing), fake_loss(self.score(l_gen))
         loss = supervised + r.unsupervised_weight * (0.5 * real + 0.5 * r.fake_weight * fake)
         logs = {"supervised": supervised, "real": real, "fake": fake}

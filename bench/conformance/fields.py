@@ -104,9 +104,10 @@ def _able(usual: list[Case], further: list[Case], field: str) -> list[Case]:
 
 
 def _made_able(case: Case, field: str) -> list[Case]:
-    """The case with what leaves the field without effect changed; none where no other value of that is valid."""
+    """The case with what leaves the field without effect changed; none where no other valid value of that gives one."""
     first = next(iter(case.recipe.without_effect(field) or ()))
-    return [_with(case, **{first: value}) for value in itertools.islice(others(case.recipe, first), 1)]
+    changed = (_with(case, **{first: value}) for value in others(case.recipe, first))
+    return list(itertools.islice((other for other in changed if not other.recipe.without_effect(field)), 1))
 
 
 def _dead(case: Case, field: str, of: Callable[[Case], dict[str, Tensor]], tries: int) -> str | None:

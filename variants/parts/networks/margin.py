@@ -1,6 +1,7 @@
 """MarginGAN's networks for MNIST (DJjjjhao/MarginGAN): LeNet, and generator and discriminator of InfoGAN.
 
-Weights start from N(0, 0.02^2). Images of another size than 28 x 28 are resized.
+Weights start from N(0, 0.02^2). LeNet is for 28 x 28: images of another size are resized. G and D follow the size of
+the images, up to a multiple of 4.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ def lenet(task: Task, input_noise: float) -> Classifier:
 
 def infogan_discriminator(task: Task, minibatch: Minibatch) -> Classifier:
     """One output; convolutions 4 x 4 of stride 2; batch norm takes the statistics of the batch."""
-    act, units = nn.LeakyReLU(0.2), 128 * (SIDE // 4) ** 2
+    act, side = nn.LeakyReLU(0.2), quarter(task)
+    units = 128 * side**2
     body = Stack(
-        Resize(SIDE), started(nn.Conv2d(task.image_shape[0], 64, 4, 2, 1)), act,
+        Resize(4 * side), started(nn.Conv2d(task.image_shape[0], 64, 4, 2, 1)), act,
         started(nn.Conv2d(64, 128, 4, 2, 1)), BatchNorm(128, running=False), act,
         nn.Flatten(), Linear(units, 1024, std=STD), BatchNorm(1024, running=False), act,
     )  # fmt: skip
@@ -42,7 +44,7 @@ def infogan_discriminator(task: Task, minibatch: Minibatch) -> Classifier:
 
 def infogan_generator(task: Task, norm: Norm) -> Stack:
     """z `[batch, 62]` to images: two linear layers, two transposed convolutions 4 x 4."""
-    side = SIDE // 4
+    side = quarter(task)
     units = 128 * side**2
     return norm.stack(
         LATENT, Linear(LATENT, 1024, std=STD), norm.layer(1024), nn.ReLU(),
@@ -50,6 +52,11 @@ def infogan_generator(task: Task, norm: Norm) -> Stack:
         started(nn.ConvTranspose2d(128, 64, 4, 2, 1)), norm.layer(64), nn.ReLU(),
         started(nn.ConvTranspose2d(64, task.image_shape[0], 4, 2, 1)), Fit(task),
     )  # fmt: skip
+
+
+def quarter(task: Task) -> int:
+    """A quarter of the images' longer side, rounded up."""
+    return -(-max(task.image_shape[1:]) // 4)
 
 
 def started(layer: Any) -> Any:

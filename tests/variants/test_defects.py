@@ -55,7 +55,7 @@ def test_running_statistics_follow_unlabelled_images_or_every_batch(
     )
     variant.discriminator_loss(nets, batch, recorded_noise(), {}, PROGRESS)
     variant.generator_loss(nets, batch, recorded_noise(), {}, PROGRESS)
-    labelled, unlabelled, generated, real, fooled, _ = (o.get("update", False) for o in nets.discriminator.options)
+    labelled, unlabelled, generated, real, *fooled = (o.get("update", False) for o in nets.discriminator.options)
     assert unlabelled
-    assert {labelled, generated, fooled} == {statistics == "all"}
+    assert {labelled, generated, *fooled} == {statistics == "all"}
     assert not real  # matched against, and has been counted in the discriminator's step

@@ -125,7 +125,7 @@ class Featured(Unconditional):
         images = nets.generator(z, noise)
         fake = nets.discriminator(images, noise, features=r.feature_layer, update=self.counts_fakes)
         if r.adversarial_weight:
-            logits = nets.discriminator(fake, noise, from_features=r.feature_layer)
+            logits = nets.discriminator(fake, noise, from_features=r.feature_layer, update=self.counts_fakes)
             score = self.score(logits)
             terms["adversarial"] = -fake_loss(score) if r.saturating else real_loss(score)
             weighted.append(self.adversarial_factor * r.adversarial_weight * terms["adversarial"])

@@ -12,9 +12,10 @@ so:
 2. The factors 1/2 of FM-GAN's code are kept, so that both unsupervised terms together weigh as much as the label term.
 
 O. Petrova's slides (Scaleway 2020) report that this head could not beat the supervised baseline on cats and dogs. Here
-it does on digits, by 5.4, 2.2 and 1.0 points at 20, 50 and 100 labels, half of what `option2` gains or less, and on
-two-circles; on MNIST after 3,000 steps it does not: 0.4 points, and the interval holds 0 (reports/). Its terms agree
-with an independent calculation, and with a fake logit of 0 they are those of `option2` (tests/variants/).
+it does on digits, by 5.4, 2.2 and 1.0 points at 20, 50 and 100 labels, about half of what `option2` gains or less, and
+on two-circles with 20 labels. On MNIST after 3,000 steps it does not: 0.4 points, and the interval holds 0 (reports/).
+Its terms agree with an independent calculation, and with a fake logit of 0 they are those of `option2`
+(tests/variants/).
 """
 
 from __future__ import annotations

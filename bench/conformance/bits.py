@@ -14,6 +14,7 @@ from bench.conformance.cases import Case, per_case
 from bench.conformance.problem import ConformanceError
 from bench.conformance.snapshot import require_same, snapshot
 from bench.training.executor import LoopExecutor, VmapExecutor
+from bench.training.state import load_run_states, run_states
 from bench.training.trainer import Trainer
 
 STEPS = 4  # a variant of three phases sees all of them
@@ -61,7 +62,7 @@ def _disagreement(case: Case, kind: torch.dtype) -> str | None:
     vmap, loop = (_still(case.trainer((0, 1), STEPS, executor=make)) for make in (VmapExecutor, LoopExecutor))
     while moving.at < STEPS:
         for still in (vmap, loop):
-            still.load_state_dict(moving.state_dict())
+            load_run_states(still, run_states(moving))
             still.step()
         moving.step()
         found, expected = _observed(vmap), _observed(loop)
@@ -108,23 +109,29 @@ def _observed(trainer: Trainer) -> dict[str, Tensor]:
 
 @per_case
 def restored(case: Case) -> None:
-    """Saved after any step (phase boundaries included), through `torch.save`, a run ends with the same bits."""
+    """Saved after any step (phase boundaries included), through `torch.save`, a run ends with the same bits.
+
+    In another cohort, too: after the first of these steps the runs go on alone, after the others in reverse order.
+    """
     saved: dict[int, bytes] = {}
 
     def save(trainer: Trainer) -> None:
         if trainer.at in {1, *trainer.schedule.ends} - {STEPS}:
             file = io.BytesIO()
-            torch.save(trainer.state_dict(), file)
+            torch.save(run_states(trainer), file)
             saved[trainer.at] = file.getvalue()
 
     whole = case.trainer(case.seeds, STEPS)
     whole.train(save)
+    expected = {seed: snapshot(whole, run) for run, seed in enumerate(case.seeds)}
     for step, content in saved.items():
-        resumed = case.trainer(case.seeds, STEPS)
-        resumed.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
-        resumed.train()
-        for run in case.seeds:
-            require_same(snapshot(whole, run), snapshot(resumed, run), f"uninterrupted and resumed after step {step}")
+        states = dict(zip(case.seeds, torch.load(io.BytesIO(content), weights_only=True), strict=True))
+        for seeds in [(seed,) for seed in case.seeds] if step == 1 else [case.seeds[::-1]]:
+            resumed = case.trainer(seeds, STEPS)
+            load_run_states(resumed, [states[seed] for seed in seeds])
+            resumed.train()
+            for run, seed in enumerate(seeds):
+                require_same(expected[seed], snapshot(resumed, run), f"uninterrupted and resumed after step {step}")
 
 
 @per_case

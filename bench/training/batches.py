@@ -130,16 +130,22 @@ class Batches:
         """On the device, without waiting for it."""
         return block.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else block
 
-    def state_dict(self) -> dict[str, Any]:
-        samplers = {name: [s.state_dict() for s in runs] for name, runs in self.samplers.items()}
-        return {"samplers": samplers, "block": dict(self.block), "at": self.at, "length": self.length}
+    def run_state(self, run: int) -> dict[str, Any]:
+        """Where one run is in its draws, and its share of what has been drawn ahead."""
+        samplers = {name: runs[run].state_dict() for name, runs in self.samplers.items()}
+        block = {name: value[:, run].clone() for name, value in self.block.items()}
+        return {"samplers": samplers, "block": block, "at": self.at, "length": self.length}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_run_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Goes on where the states were taken: one of each run, after the same step."""
         for name, runs in self.samplers.items():
-            for sampler, saved in zip(runs, state["samplers"][name], strict=True):
-                sampler.load_state_dict(saved)
-        self.block = {name: value.to(self.device) for name, value in state["block"].items()}
-        self.at, self.length = state["at"], state["length"]
+            for sampler, state in zip(runs, states, strict=True):
+                sampler.load_state_dict(state["samplers"][name])
+        self.block = {
+            name: torch.stack([state["block"][name] for state in states], 1).to(self.device)
+            for name in states[0]["block"]
+        }
+        self.at, self.length = states[0]["at"], states[0]["length"]
 
 
 def _pool(draw: Draw, name: str, split: Split) -> np.ndarray:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -37,13 +34,3 @@ class Average:
         if self.spec.debias and self.updates:
             return self.network.views(self.flat / (1 - self.spec.decay**self.updates))
         return self.network.views(self.flat)
-
-    def state_dict(self) -> dict[str, Any]:
-        buffers = {name: value.clone() for name, value in self.buffers.items()}
-        return {"flat": self.flat.clone(), "buffers": buffers, "updates": self.updates}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.flat.copy_(state["flat"])
-        for name, value in state["buffers"].items():
-            self.buffers[name].copy_(value)
-        self.updates = state["updates"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -31,10 +28,3 @@ class History:
     def update(self) -> None:
         self.count += 1
         self.mean.lerp_(self.network.flat, 1 / self.count)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"mean": self.mean.clone(), "count": self.count}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.mean.copy_(state["mean"])
-        self.count = state["count"]

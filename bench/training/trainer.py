@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -58,7 +57,8 @@ class Trainer:
         self.averages: dict[str, Average] = {}
         # whether any phase keeps one: points before the first such phase then show the weights themselves
         self.averaged = any(player.ema for phase in self.schedule.phases for player in phase.players)
-        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}  # by player
+        self.owned: dict[str, tuple[str, ...]] = {}  # by player: the networks that its optimiser moves
         self.histories: dict[str, list[History]] = {}  # by player
         self.lengths: dict[int, noise.Lengths] = {}  # of the tape that a loss reads, by the loss's `id`
         self.evaluator = Evaluator(variant, dataset, splits, self.networks, self.averages, self.executor, device)
@@ -109,7 +109,7 @@ class Trainer:
     def step(self) -> None:
         phase = self.schedule.phase(self.at)
         if phase is not self.phase:
-            self._enter(phase)
+            self.enter(phase)
         progress = self.at / self.schedule.steps
         at = torch.full((), progress, device=self.device)
         batch = self.batches.next(self.schedule.steps - self.at)
@@ -119,12 +119,14 @@ class Trainer:
                     self._update(player, batch, progress, at)
         self.at += 1
 
-    def _enter(self, phase: Phase) -> None:
+    def enter(self, phase: Phase) -> None:
+        """Makes what the phase's players need and have not yet: optimisers, averages, histories."""
         self.phase = phase
         for player in phase.players:
             if player.name in phase.fresh or player.name not in self.optimisers:
                 flats = [self.networks[name].flat for name in player.networks]
                 self.optimisers[player.name] = optimiser.build(player.optimiser, flats, player.lr)
+                self.owned[player.name] = player.networks
             if player.ema:
                 for name in player.networks:
                     self.averages.setdefault(name, Average(player.ema, self.networks[name]))
@@ -201,57 +203,6 @@ class Trainer:
                 self.evaluate()
             report(self)
 
-    # --- state ---
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on."""
-        return {
-            "at": self.at,
-            "seconds": self.seconds,
-            "networks": {
-                name: {"flat": net.flat.clone(), "buffers": {k: v.clone() for k, v in net.buffers.items()}}
-                for name, net in self.networks.items()
-            },
-            "averages": {name: average.state_dict() for name, average in self.averages.items()},
-            "optimisers": {name: copy.deepcopy(opt.state_dict()) for name, opt in self.optimisers.items()},
-            "histories": {name: [history.state_dict() for history in own] for name, own in self.histories.items()},
-            "state": {name: value.clone() for name, value in self.state.items()},
-            "generators": [g.get_state() for g in self.generators],
-            "batches": self.batches.state_dict(),
-            "touched": [torch.from_numpy(split.labelled.touched_positions) for split in self.splits],
-            "sums": dict(self.sums),
-            "counts": dict(self.counts),
-            "diverged_at": self.diverged_at.clone(),
-            "curves": self.curves.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues where `state_dict()` was taken, bit for bit; for a trainer of the same cohort."""
-        self.at, self.seconds = state["at"], state["seconds"]
-        for name, net in self.networks.items():
-            net.flat.copy_(state["networks"][name]["flat"])
-            for key, value in net.buffers.items():
-                value.copy_(state["networks"][name]["buffers"][key])
-        for phase in self.schedule.entered(self.at):
-            self._enter(phase)
-        for name, average in self.averages.items():
-            average.load_state_dict(state["averages"][name])
-        for name, opt in self.optimisers.items():
-            opt.load_state_dict(copy.deepcopy(state["optimisers"][name]))
-        for name, histories in self.histories.items():
-            for history, saved in zip(histories, state["histories"][name], strict=True):
-                history.load_state_dict(saved)
-        for name, value in self.state.items():
-            value.copy_(state["state"][name])
-        for generator, saved in zip(self.generators, state["generators"], strict=True):
-            generator.set_state(saved)
-        self.batches.load_state_dict(state["batches"])
-        for split, positions in zip(self.splits, state["touched"], strict=True):
-            split.labelled.read(positions.numpy())
-        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
-        self.diverged_at.copy_(state["diverged_at"])
-        self.curves.load_state_dict(state["curves"])
-
 
 class Curves:
     """What the evaluations have found: for each point the step, the seconds, and per run errors and losses."""
@@ -276,12 +227,25 @@ class Curves:
         logs = {name: [point[name][index] if name in point else None for point in self.logs] for name in names}
         return errors, logs
 
-    def state_dict(self) -> dict[str, Any]:
-        return {key: list(value) for key, value in vars(self).items()}
+    def run_state(self, index: int) -> dict[str, Any]:
+        """One run's points."""
+        return {
+            "steps": list(self.steps),
+            "seconds": list(self.seconds),
+            "errors": [{kind: value[index] for kind, value in point.items()} for point in self.errors],
+            "logs": [{name: value[index] for name, value in point.items()} for point in self.logs],
+        }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for key, value in state.items():
-            setattr(self, key, list(value))
+    def load_run_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """The points of all runs, from one state of each."""
+        self.steps, self.seconds = list(states[0]["steps"]), list(states[0]["seconds"])
+        self.errors, self.logs = (
+            [
+                {name: [state[key][point][name] for state in states] for name in states[0][key][point]}
+                for point in range(len(self.steps))
+            ]
+            for key in ("errors", "logs")
+        )
 
 
 def _row(value: Any, run: int) -> Any:

@@ -75,21 +75,6 @@ def test_averaging_leaves_the_network_alone(network: StackedNetwork) -> None:
     assert network.buffers["running"].unique().tolist() == [8.0]
 
 
-def test_state_is_saved_and_restored(network: StackedNetwork) -> None:
-    average = Average(Ema(0.9, start="zero", debias=True), network)
-    move(network, 3.0, 8.0, 8)
-    average.update()
-    saved = average.state_dict()
-    other = Average(Ema(0.9, start="zero", debias=True), network)
-    other.load_state_dict(saved)
-    move(network, 5.0, 1.0, 9)
-    average.update()
-    other.update()
-    assert torch.equal(average.parameters()["weight"], other.parameters()["weight"])
-    assert torch.equal(average.buffers["running"], other.buffers["running"])
-    assert saved["updates"] == 1
-
-
 def test_debiasing_needs_a_zero_start() -> None:
     with pytest.raises(ValueError, match="start='zero'"):
         Ema(0.9, start="weights", debias=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.datasets import Dataset, Examiner
 from bench.streams import torch_generator
+from bench.training.state import load_run_states, run_states
 from bench.training.trainer import Trainer
 from bench.variant import Adam, Draw, Ema, Phase, Player, Recipe, Variant
 
@@ -235,7 +236,7 @@ def test_a_saved_trainer_goes_on_bit_for_bit(at: int, toy: type[Any], make_train
         first.step()
         if first.at in first.schedule.evaluations:
             first.evaluate()
-    second.load_state_dict(first.state_dict())
+    load_run_states(second, run_states(first))
     second.train()
     for name, net in whole.networks.items():
         assert torch.equal(net.flat, second.networks[name].flat)
@@ -272,7 +273,7 @@ def test_a_saved_trainer_remembers_the_past(make_trainer: MakeTrainer) -> None:
 
     whole, first, second = (make_trainer(V, (0, 1), steps=6) for _ in range(3))
     steps(whole, 6)
-    second.load_state_dict(steps(first, 3).state_dict())
+    load_run_states(second, run_states(steps(first, 3)))
     assert value(steps(second, 3), "a") == value(whole, "a")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out, path_option
-from bench.cli.training import cohort_size, device_of, train
+from bench.cli.training import CHECKPOINT_EVERY, TIME_LIMIT, cohort_size, device_of, interval, stoppable, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +46,12 @@ def ablate(
     plugin: Annotated[
         list[Path] | None, path_option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
     ] = None,
+    checkpoint_every: Annotated[float | None, CHECKPOINT_EVERY] = None,
+    time_limit: Annotated[str | None, TIME_LIMIT] = None,
 ) -> int:
     """Add and remove a variant's techniques one by one, on the same seeds: which of them help?"""
     from bench import registry
-    from bench.execution import DataSource, group
+    from bench.execution import DataSource
     from bench.execution.worker import Job
     from bench.grid import Options, check, parse_names, plan
     from bench.grid.ablation import changes
@@ -74,17 +76,17 @@ def ablate(
     store = Store(results)
     store.writable()
     source = DataSource(dataset, data or default_data(), None, index_file_of(options))
-    job = Job(results, source, str(place), tuple(plugin or []))
     runs = list({run.id: run for grid in grids.values() for run in grid}.values())
-    missing = [run for run in runs if not store.has(run)]
     processes = 1 if place.type == "cuda" and jobs is None else processes
-    what = f"{len(rows)} recipes, {len(runs)} runs, {len(runs) - len(missing)} of them already stored"
-    train(store, group(missing, loaded, place, processes, size), job, processes, what)
+    with stoppable(time_limit) as orders:
+        plugins, every = tuple(plugin or []), interval(checkpoint_every)
+        job = Job(results, source, str(place), plugins, checkpoint_every=every, orders=orders)
+        train(runs, loaded, store, job, place, processes, size, f"{len(rows)} recipes, {len(runs)} runs")
     title = f"{kind.name} on {loaded.name}, {runs[0].protocol}: techniques added (+) and removed (-)"
     accuracies = {name: _accuracies(store, grid) for name, grid in grids.items()}
     out.print("\n" + ablation_table(title, accuracies, list(dict.fromkeys(run.budget for run in runs))), markup=False)
     out.print(f"Run files: {store.path(runs[0]).parent}", markup=False)
-    return 0 if all(store.holds(run) and store.get(run.id).status != "failed" for run in runs) else FAILURE
+    return 0 if all(store.has(run) for run in runs) else FAILURE
 
 
 def _accuracies(store: Store, runs: list[Run]) -> dict[int, pd.Series[float]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.errors import UsageError
 
-FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+FAILURE, USAGE, INCOMPLETE, INTERRUPTED = 1, 2, 3, 130  # exit codes
 SELECTION = "balanced|random|first|prototypes|FILE"  # what --label-selection takes
 DEFAULT_RESULTS = Path("results/runs")
 

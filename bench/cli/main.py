@@ -15,7 +15,7 @@ NUMBERS = {"valid integer": "a whole number", "valid number": "a number", "valid
 
 
 def main() -> None:
-    """Runs a command; exits with 0, or 1 (a run failed), 2 (the user's mistake), 130 (interrupted)."""
+    """Runs a command; exits with 0, 1 (a run failed), 2 (the user's mistake), 3 (not complete), 130 (interrupted)."""
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageError as error:

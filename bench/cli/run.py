@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out, path_option
-from bench.cli.training import cohort_size, device_of, train
+from bench.cli.training import (
+    CHECKPOINT_EVERY,
+    TIME_LIMIT,
+    cohort_size,
+    deadline_of,
+    device_of,
+    interval,
+    stoppable,
+    train,
+)
 from bench.errors import shorten
 
 
@@ -61,6 +70,8 @@ def run(
     samples: Annotated[
         bool, option("--samples", help="Keep generated images along training, and draw pictures of them.")
     ] = False,
+    checkpoint_every: Annotated[float | None, CHECKPOINT_EVERY] = None,
+    time_limit: Annotated[str | None, TIME_LIMIT] = None,
     dry_run: Annotated[
         bool, option("--dry-run", help="Print the grid, the cohorts and an estimate; train nothing.")
     ] = False,
@@ -69,6 +80,7 @@ def run(
     from bench import registry
     from bench.cli.grids import grids
     from bench.execution import group
+    from bench.execution.estimate import describe_grid
     from bench.execution.worker import Job
     from bench.store import Store
 
@@ -83,27 +95,29 @@ def run(
     processes = 1 if place.type == "cuda" and jobs is None else processes
     asked = grids(suite, {k: v for k, v in typed.items() if v is not None}, recipe, data or default_data())
     store = Store(results)
+    interval(checkpoint_every), deadline_of(time_limit)  # refused now, if they are to be
     if not dry_run:
         store.writable()
     runs: dict[str, Any] = {}  # two parts of a suite may hold the same one
     planned = [grid.load() for grid in asked]  # all of them first: a mistake in the last one trains none
-    for source, loaded, own in planned:
-        missing = [r for r in own if not store.has(r)]
-        cohorts = group(missing, loaded, place, processes, size)
-        if dry_run:
-            from bench.execution.estimate import describe_grid
-
+    if dry_run:
+        for source, loaded, own in planned:
+            cohorts = group([r for r in own if not store.has(r)], loaded, place, processes, size)
             out.print(describe_grid(own, cohorts, loaded, place, processes, source), markup=False)
-            continue
-        job = Job(results, source, str(place), tuple(plugin or []), save_weights, save_logits, samples)
-        train(store, cohorts, job, processes, f"{len(own)} runs, {len(own) - len(missing)} of them already stored")
-        if (save_weights or save_logits or samples) and len(missing) < len(own):
-            kept = "--save-weights, --save-logits and --samples"
-            out.print(f"\n{kept} act on runs that are trained now, not on stored ones.", markup=False)
-        if samples:
-            _draw(store, missing, loaded)
-        runs |= {run.id: run for run in own}
-    return 0 if dry_run else _conclude(store, list(runs.values()), results)
+        return 0
+    keep, every = (save_weights, save_logits, samples), interval(checkpoint_every)
+    with stoppable(time_limit) as orders:
+        for source, loaded, own in planned:
+            missing = [r for r in own if not store.has(r)]
+            job = Job(results, source, str(place), tuple(plugin or []), *keep, every, orders)
+            train(own, loaded, store, job, place, processes, size, f"{len(own)} runs")
+            if any(keep) and len(missing) < len(own):
+                kept = "--save-weights, --save-logits and --samples"
+                out.print(f"\n{kept} act on runs that are trained now, not on stored ones.", markup=False)
+            if samples:
+                _draw(store, missing, loaded)
+            runs |= {run.id: run for run in own}
+    return _conclude(store, list(runs.values()), results)
 
 
 def _draw(store: Any, runs: Any, dataset: Any) -> None:
@@ -131,11 +145,7 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     from bench.grid.stale import recipe_identity
     from bench.reporting.tables import render, supervised_hint
 
-    records = [store.get(run.id) for run in runs if store.holds(run)]
-    if elsewhere := len(runs) - len(records):
-        out.print(f"\n{elsewhere} runs are in training by another process and are left to it.", markup=False)
-    if not records:
-        return FAILURE
+    records = [store.get(run.id) for run in runs]
     summary = cells(runs_frame(records, "last", recipe_identity))
     out.print("\n" + render(summary, "markdown"), markup=False)
     failed = [record for record in records if record.status == "failed"]
@@ -155,4 +165,4 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
         f"  bench list runs{where}  # all that is stored there",
         markup=False,
     )
-    return FAILURE if failed or elsewhere else 0
+    return FAILURE if failed else 0

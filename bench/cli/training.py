@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-import signal
 import sys
-from typing import Any
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bench.cli.app import INTERRUPTED, out
+from bench.cli.app import INCOMPLETE, INTERRUPTED, option, out
 from bench.errors import UsageError, shorten, unknown
+
+if TYPE_CHECKING:
+    from bench.datasets import Dataset
+    from bench.execution.stopping import Orders
+    from bench.execution.worker import Job
+    from bench.grid import Run
+    from bench.store import Store
+
+TIME_LIMIT = option(
+    "--time-limit", metavar="90s|9m|2h", help="Stop at a checkpoint after so long; the same command goes on."
+)
+CHECKPOINT_EVERY = option(
+    "--checkpoint-every", metavar="SECONDS", help="Between two checkpoints of a run in training. Default: 60."
+)
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def device_of(name: str) -> Any:
@@ -33,28 +51,62 @@ def cohort_size(text: str) -> int | None:
     return int(text)
 
 
-def train(store: Any, cohorts: Any, job: Any, processes: int, what: str) -> None:
-    """Trains the cohorts in worker processes and shows how far they are; Ctrl-C says how to go on."""
-    from bench.execution import launch
-    from bench.reporting.live import Display
+def deadline_of(text: str | None) -> float | None:
+    """When `--time-limit` ends, in seconds since the epoch; None: never."""
+    if text is None:
+        return None
+    parts = re.findall(r"(\d{1,7}(?:\.\d{1,6})?)([smhd]?)", text)
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or not seconds or any(not u for _, u in parts[:-1]):
+        raise UsageError(f"--time-limit {shorten(text)!r}: allowed are times such as 90s, 9m, 2h and 1h30m.")
+    return time.time() + seconds
 
-    out.print(f"{what}; {len(cohorts)} cohorts to train with {processes} worker processes", markup=False)
-    if not cohorts:
-        return
-    signal.signal(signal.SIGTERM, _interrupt)
+
+def interval(seconds: float | None) -> float:
+    """What `--checkpoint-every` means."""
+    from bench.execution.worker import CHECKPOINT_EVERY as usual
+
+    if seconds is not None and not 0 <= seconds <= UNITS["d"]:
+        raise UsageError(f"--checkpoint-every {seconds}: allowed are numbers from 0 (every step) to {UNITS['d']}.")
+    return usual if seconds is None else seconds
+
+
+@contextmanager
+def stoppable(time_limit: str | None) -> Iterator[Orders]:
+    """Around all training of a command: Ctrl-C, SIGTERM and the time limit stop it at a checkpoint."""
+    from bench.execution.stopping import interruptible
+
+    deadline = deadline_of(time_limit)
     try:
-        with Display(store, cohorts, out):
-            launch(cohorts, job, processes)
+        with interruptible(deadline, lambda text: out.print(text, markup=False)) as orders:
+            yield orders
     except KeyboardInterrupt:
-        out.print("\nInterrupted. What has finished is stored; the same command completes the rest:", markup=False)
+        out.print("\nKilled. What has finished is stored; the same command completes the rest:", markup=False)
         out.print("  " + shlex.join(["bench", *sys.argv[1:]]), markup=False)
         raise typer.Exit(INTERRUPTED) from None
-    except OSError as error:  # a full disk, a folder that was deleted meanwhile
-        raise UsageError(
-            f"results folder {shorten(job.results)!r}: {error.strerror or error}. What had finished before is stored."
-        ) from error
 
 
-def _interrupt(*_: object) -> None:
-    """SIGTERM ends a grid as Ctrl-C does."""
-    raise KeyboardInterrupt
+def train(
+    runs: list[Run], dataset: Dataset, store: Store, job: Job, place: Any, processes: int, size: int | None, what: str
+) -> None:
+    """Trains what is missing of the runs in worker processes and shows how far they are.
+
+    Raises:
+        typer.Exit: it was told to stop before all were done; what is saved and how to go on has been said.
+    """
+    from bench.execution import launch, rounds
+    from bench.reporting.live import Display
+
+    def say(text: str) -> None:
+        out.print(text, markup=False)
+
+    say(f"{what}, {sum(store.has(run) for run in runs)} of them already stored")
+    for cohorts in rounds(runs, dataset, store, place, processes, size, job.orders, say):
+        say(f"{len(cohorts)} cohorts to train with {processes} worker processes")
+        with Display(store, cohorts, out):
+            launch(cohorts, job, processes)
+    if job.orders.given() and (left := sum(not store.holds(run) for run in runs)):
+        why = "Time limit reached" if job.orders.overdue() else "Interrupted"
+        say(f"\n{why}: {left} of {len(runs)} runs are unfinished; those that had begun have a checkpoint. To go on:")
+        say("  " + shlex.join(["bench", *sys.argv[1:]]))
+        raise typer.Exit(INCOMPLETE if job.orders.overdue() else INTERRUPTED)

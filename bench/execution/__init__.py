@@ -2,5 +2,6 @@
 
 from bench.execution.cohorts import Cohort, DataSource, group
 from bench.execution.launcher import launch
+from bench.execution.rounds import rounds
 
-__all__ = ["Cohort", "DataSource", "group", "launch"]
+__all__ = ["Cohort", "DataSource", "group", "launch", "rounds"]

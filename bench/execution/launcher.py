@@ -1,4 +1,4 @@
-"""Cohorts as joblib jobs. A killed worker costs its own cohort one more try, and nobody else anything."""
+"""Cohorts as joblib jobs. A killed worker costs its own cohort a further try, and nobody else anything."""
 
 from __future__ import annotations
 
@@ -8,31 +8,50 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from bench.execution.cohorts import Cohort
-from bench.execution.worker import Job, failure, work
+from bench.execution.records import failure
+from bench.execution.worker import Job, work
 from bench.store import Store, append_progress, read_progress
+
+RETURNED = ("finished", "stopped")  # last events of a cohort whose worker came back
 
 
 def launch(cohorts: Sequence[Cohort], job: Job, jobs: int) -> None:
-    """Trains all cohorts in `jobs` worker processes. Returns when every run is stored, failed ones included.
+    """Trains all cohorts in `jobs` worker processes. Returns when every run is stored, failed ones included, or when
+    the job's orders are to stop.
 
     joblib drops everything in flight when one worker dies, and cannot say whose fault it was. So what had started is
-    tried again alone, one cohort at a time; what dies then is recorded as failed, and the rest goes on in parallel.
+    tried again alone, one cohort at a time, and in halves where that dies, too: memory may not suffice for all of it.
+    A single run that dies alone is recorded as failed. The rest goes on in parallel.
     """
     store = Store(job.results)
     offsets = {cohort.name: read_progress(store.progress_path(cohort.name))[1] for cohort in cohorts}
     pending, suspects = list(cohorts), []
-    while pending:
+    while pending and not job.orders.given():
         if _all_returned(pending, job, jobs):
             break
-        left = [c for c in pending if _last_event(store, c, offsets) != "finished"]
+        left = [c for c in pending if _last_event(store, c, offsets) not in RETURNED]
         started = [c for c in left if _last_event(store, c, offsets) is not None]
         suspects += started
         pending = [c for c in left if c not in started] if started else left
         if not started:  # died before a cohort could say that it had started: nobody to blame, so one at a time
             suspects, pending = suspects + left, []
     for cohort in suspects:
-        if not _all_returned([cohort], job, 1):
-            _record_death(store, cohort, job)
+        _train_alone(store, cohort, job)
+
+
+def _train_alone(store: Store, cohort: Cohort, job: Job) -> None:
+    if job.orders.given() or _all_returned([cohort], job, 1) or job.orders.given():
+        return
+    missing = tuple(run for run in cohort.runs if not store.has(run))
+    if len(missing) > 1:
+        half = len(missing) // 2
+        for part in (missing[:-half], missing[-half:]):
+            _train_alone(store, Cohort(cohort.name, part), job)
+    else:
+        for run in missing:
+            store.write(failure(run, job.origin(), "the worker process was killed, twice (out of memory?)"))
+        event = {"event": "finished", "runs": len(missing), "failed": len(missing)}
+        append_progress(store.progress_path(cohort.name), event)
 
 
 def _all_returned(cohorts: Sequence[Cohort], job: Job, jobs: int) -> bool:
@@ -49,13 +68,4 @@ def _all_returned(cohorts: Sequence[Cohort], job: Job, jobs: int) -> bool:
 
 def _last_event(store: Store, cohort: Cohort, offsets: dict[str, int]) -> str | None:
     events, _ = read_progress(store.progress_path(cohort.name), offsets[cohort.name])
-    return events[-1]["event"] if events else None
-
-
-def _record_death(store: Store, cohort: Cohort, job: Job) -> None:
-    missing = [run for run in cohort.runs if not store.has(run)]
-    for run in missing:
-        store.write(failure(run, job, "the worker process was killed, twice (out of memory?)"))
-    append_progress(
-        store.progress_path(cohort.name), {"event": "finished", "runs": len(missing), "failed": len(missing)}
-    )
+    return next((event["event"] for event in reversed(events) if event["event"] != "warning"), None)

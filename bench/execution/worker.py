@@ -6,26 +6,36 @@ import contextlib
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import Timeout
-from torch import Tensor
 
 from bench import registry
 from bench.datasets import Dataset, Split, make_split
+from bench.execution.artefacts import save_artefacts
 from bench.execution.cohorts import Cohort, DataSource, variant_of
-from bench.execution.provenance import environment, measurements
+from bench.execution.provenance import environment
+from bench.execution.records import describe, failure
+from bench.execution.saving import Saver, made_by, restore
+from bench.execution.stopping import Orders, Stopped, Watch
 from bench.grid import Run
-from bench.store import Curve, Record, SplitFacts, Store, append_progress
+from bench.store import Record, StorageError, Store, append_progress, storing
 from bench.training.sampling import Samples
 from bench.training.trainer import Trainer
 
 HEARTBEAT = 1.0  # seconds between two reports
+CHECKPOINT_EVERY = 60.0  # seconds
+NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "unable to allocate",
+)  # torch's, NumPy's
 
 
 @dataclass(frozen=True)
@@ -39,67 +49,182 @@ class Job:
     save_weights: bool = False
     save_logits: bool = False
     samples: bool = False
+    checkpoint_every: float = CHECKPOINT_EVERY  # seconds; 0: after every step
+    orders: Orders = field(default_factory=Orders)
+
+    def origin(self) -> dict[str, Any]:
+        """What `bench show` needs to name the command that repeats a run."""
+        index_file = self.data.index_file
+        return {
+            "dataset": self.data.name,
+            "image_size": self.data.image_size,
+            "index_file": None if index_file is None else str(index_file),
+            "plugins": [str(plugin) for plugin in self.plugins],
+        }
 
 
 def work(cohort: Cohort, job: Job) -> None:
-    """Trains what is missing of a cohort and stores it. Runs that another process holds are left to it."""
+    """Trains what is missing of a cohort and stores it. Runs that another process holds are left to it.
+
+    Raises:
+        StorageError: the results folder cannot be written to.
+    """
     torch.set_num_threads(1)
     environment()  # now: the sources may change on disk while a cohort trains
     for plugin in job.plugins:
         registry.load_file(plugin)
-    store = Store(job.results)
-    progress = store.progress_path(cohort.name)
-    with contextlib.ExitStack() as locks:
-        runs = [run for run in cohort.runs if _acquire(store, run, locks) and not store.has(run)]
-        if not runs:
-            append_progress(progress, {"event": "finished", "runs": 0})
-            return
-        append_progress(progress, {"event": "started", "runs": len(runs), "steps": runs[0].steps, "pid": os.getpid()})
+    Work(cohort, job).do()
+
+
+class Work:
+    """One cohort in one worker."""
+
+    def __init__(self, cohort: Cohort, job: Job) -> None:
+        self.cohort, self.job, self.store = cohort, job, Store(job.results)
+        self.progress = self.store.progress_path(cohort.name)
+        self.watch = Watch(job.orders)
+        self.made_by = made_by(job.plugins, job.device)
+
+    def do(self) -> None:
+        with self.watch.listening(), contextlib.ExitStack() as locks:
+            if self.watch():
+                self.report({"event": "stopped"})
+                return
+            runs = [run for run in self.cohort.runs if self._acquire(run, locks)]
+            if not runs:
+                self.report({"event": "finished", "runs": 0})
+                return
+            self.report({"event": "started", "runs": len(runs), "steps": runs[0].steps, "pid": os.getpid()})
+            try:
+                failed = sum(self._attempt(part) for part in self._equally_far(runs))
+            except Stopped:
+                self.report({"event": "stopped"})
+                return
+            self.report({"event": "finished", "runs": len(runs), "failed": failed})
+
+    def report(self, event: dict[str, Any]) -> None:
+        with storing(self.store.root):
+            append_progress(self.progress, event)
+
+    def _acquire(self, run: Run, locks: contextlib.ExitStack) -> bool:
+        """Locks a run that is to be trained. Of one that was stored meanwhile nothing but the record is kept."""
+        with storing(self.store.root):
+            try:
+                lock = self.store.lock(run.id).acquire(timeout=0)
+            except Timeout:  # which is an OSError
+                return False
+        if self.store.has(run):
+            self.store.checkpoints.delete(run.id)
+            lock.lock.release()
+            return False
+        locks.enter_context(lock)
+        return True
+
+    def _equally_far(self, runs: Sequence[Run]) -> Iterable[list[Run]]:
+        """Runs that can go on together: those whose last intact checkpoints are of the same step."""
+        parts: dict[int, list[Run]] = {}
+        for run in runs:
+            found, notes = self.store.checkpoints.load(run, self.made_by)
+            for note in notes:
+                self.report({"event": "warning", "text": note})
+            parts.setdefault(found.head.step if found else 0, []).append(run)
+        return parts.values()
+
+    def _attempt(self, runs: list[Run]) -> int:
+        """Trains and stores runs, in halves where memory does not suffice; how many failed or diverged."""
         try:
-            records = _train(runs, job, store, progress)
+            records = self._train(runs)
+        except (Stopped, StorageError):
+            raise
         except Exception as error:  # a worker's failure is a result: recorded, shown, tried again by the next call
-            reason = f"{type(error).__name__}: {error}"
-            records = [failure(run, job, reason, traceback.format_exc()) for run in runs]
+            reason, trace, short = f"{type(error).__name__}: {error}", traceback.format_exc(), _is_lack_of_memory(error)
+            records = [failure(run, self.job.origin(), reason, trace) for run in runs]
+        else:
+            short = False
+        if short and len(runs) > 1:  # out of the handler, whose traceback keeps the failed cohort in memory
+            half = len(runs) // 2
+            text = f"out of memory with {len(runs)} runs together; tried again with {len(runs) - half}"
+            self.report({"event": "warning", "text": text})
+            return sum(self._attempt(part) for some in (runs[:-half], runs[-half:]) for part in self._equally_far(some))
         for record in records:
-            store.write(record)
-        failed = sum(record.status != "done" for record in records)
-        append_progress(progress, {"event": "finished", "runs": len(runs), "failed": failed})
+            with storing(self.store.root):
+                self.store.write(record)
+            if record.status != "failed":  # which goes on from its checkpoint when it is tried again
+                self.store.checkpoints.delete(record.id)
+        return sum(record.status != "done" for record in records)
+
+    def _train(self, runs: list[Run]) -> list[Record]:
+        job, dataset, device = self.job, _dataset(self.job.data), torch.device(self.job.device)
+        trainer, splits = prepare(runs, dataset, device, job.data.index_file)
+        samples = Samples(trainer) if job.samples else None
+        resumed = self._resume(runs, trainer, samples)
+        saver = Saver(trainer, runs, samples, resumed, self.store, job.checkpoint_every, self.made_by)
+        report = self._reporter()
+
+        def after_a_step(now: Trainer) -> None:
+            report(now)
+            if samples is not None:
+                samples(now)
+            saver()
+            if now.at < now.schedule.steps and self.watch():
+                saver.save()
+                raise Stopped
+
+        trainer.train(after_a_step)
+        further = [{"origin": job.origin(), "resumed_at": steps} for steps in resumed]
+        records = describe(runs, trainer, splits, dataset, further)
+        with storing(self.store.root):
+            return [
+                save_artefacts(record, index, trainer, samples, self.store, job.save_weights, job.save_logits)
+                for index, record in enumerate(records)
+            ]
+
+    def _resume(self, runs: list[Run], trainer: Trainer, samples: Samples | None) -> list[list[int]]:
+        """Goes on from the runs' checkpoints, if they have any; for each run the steps where it was ever resumed."""
+        found = [self.store.checkpoints.load(run, self.made_by)[0] for run in runs]
+        checkpoints = [checkpoint for checkpoint in found if checkpoint is not None]
+        if not checkpoints:
+            return [[] for _ in runs]
+        restore(trainer, samples, checkpoints)
+        return [[*checkpoint.state["resumed_at"], trainer.at] for checkpoint in checkpoints]
+
+    def _reporter(self) -> Callable[[Trainer], None]:
+        last = 0.0
+
+        def report(trainer: Trainer) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= HEARTBEAT or trainer.at == trainer.schedule.steps:
+                last = now
+                self.report(_event(trainer))
+
+        return report
 
 
-def failure(run: Run, job: Job, reason: str, trace: str = "") -> Record:
-    """The record of a run that could not be trained."""
-    provenance = {**environment(), "traceback": trace}
-    return _with_origin(Record(run=run, status="failed", reason=reason[:2000], provenance=provenance), job)
+def _event(trainer: Trainer) -> dict[str, Any]:
+    """How far a cohort is."""
+    event: dict[str, Any] = {
+        "event": "step",
+        "step": trainer.at,
+        "phase": trainer.phase.name if trainer.phase else "",
+    }
+    if trainer.curves.steps:
+        errors, logs = trainer.curves.errors[-1], trainer.curves.logs[-1]
+        kind = "ema" if trainer.variant.recipe.evaluate_with == "ema" and "ema" in errors else "raw"
+        images = len(trainer.evaluator.test_images)
+        event["accuracy"] = 100 * (1 - sum(errors[kind]) / len(errors[kind]) / images)
+        event["losses"] = {k: sum(v) / len(v) for k, v in logs.items() if k.endswith("/loss")}
+    return event
 
 
-def _acquire(store: Store, run: Run, locks: contextlib.ExitStack) -> bool:
-    try:
-        locks.enter_context(store.lock(run.id).acquire(timeout=0))
-    except Timeout:
-        return False
-    return True
+def _is_lack_of_memory(error: Exception) -> bool:
+    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return memory or (isinstance(error, RuntimeError) and any(text in str(error).lower() for text in NO_MEMORY))
 
 
 @lru_cache(maxsize=1)
 def _dataset(source: DataSource) -> Dataset:
     return source.load()
-
-
-def _train(runs: Sequence[Run], job: Job, store: Store, progress: Path) -> list[Record]:
-    dataset, device = _dataset(job.data), torch.device(job.device)
-    trainer, splits = prepare(runs, dataset, device, job.data.index_file)
-    report, samples = _reporter(progress), Samples(trainer) if job.samples else None
-
-    def after_a_step(now: Trainer) -> None:
-        report(now)
-        if samples is not None:
-            samples(now)
-
-    trainer.train(after_a_step)
-    records = [_with_origin(record, job) for record in describe(runs, trainer, splits, dataset)]
-    if job.save_weights or job.save_logits or job.samples:
-        records = [_save(record, index, trainer, samples, job, store) for index, record in enumerate(records)]
-    return records
 
 
 def prepare(
@@ -115,105 +240,3 @@ def prepare(
     ]  # fmt: skip
     variant = variant_of(runs[0], dataset)
     return Trainer(variant, dataset, splits, [run.seed for run in runs], runs[0].steps, device), splits
-
-
-def describe(runs: Sequence[Run], trainer: Trainer, splits: Sequence[Split], dataset: Dataset) -> list[Record]:
-    """The records of a cohort that has been trained."""
-    diverged, shared = trainer.diverged_at.tolist(), {**environment(), **measurements(trainer.device)}
-    shared |= {"executor": trainer.executor.name, "seconds": round(trainer.seconds, 3)}
-    cohort = [run.id for run in runs]
-    records = []
-    for index, (run, split) in enumerate(zip(runs, splits, strict=True)):
-        errors, logs = trainer.curves.run(index)
-        records.append(
-            Record(
-                run=run,
-                status="done" if diverged[index] < 0 else "diverged",
-                diverged_at=None if diverged[index] < 0 else diverged[index],
-                split=SplitFacts(
-                    labelled_hash=split.labelled.hash,
-                    labelled=len(split.labelled),
-                    labels_touched=split.labelled.touched,
-                    validation=len(split.validation_indices),
-                    unlabelled=len(split.unlabelled),
-                ),
-                test_images=len(trainer.evaluator.test_images),
-                validation_images=len(split.validation_indices),
-                curve=Curve(steps=trainer.curves.steps, seconds=trainer.curves.seconds, logs=logs, **errors),
-                provenance={**shared, "cohort": cohort},
-            )
-        )
-    return records
-
-
-def _with_origin(record: Record, job: Job) -> Record:
-    """Adds what `bench show` needs to name the command that repeats the run."""
-    index_file = job.data.index_file
-    origin = {
-        "dataset": job.data.name,
-        "image_size": job.data.image_size,
-        "index_file": None if index_file is None else str(index_file),
-        "plugins": [str(plugin) for plugin in job.plugins],
-    }
-    return record.model_copy(update={"provenance": {**record.provenance, "origin": origin}})
-
-
-def _reporter(path: Path) -> Callable[[Trainer], None]:
-    last = 0.0
-
-    def report(trainer: Trainer) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < HEARTBEAT and trainer.at < trainer.schedule.steps:
-            return
-        last = now
-        event: dict[str, Any] = {
-            "event": "step",
-            "step": trainer.at,
-            "phase": trainer.phase.name if trainer.phase else "",
-        }
-        if trainer.curves.steps:
-            errors, logs = trainer.curves.errors[-1], trainer.curves.logs[-1]
-            kind = "ema" if trainer.variant.recipe.evaluate_with == "ema" and "ema" in errors else "raw"
-            images = len(trainer.evaluator.test_images)
-            event["accuracy"] = 100 * (1 - sum(errors[kind]) / len(errors[kind]) / images)
-            event["losses"] = {k: sum(v) / len(v) for k, v in logs.items() if k.endswith("/loss")}
-        append_progress(path, event)
-
-    return report
-
-
-def _save(record: Record, index: int, trainer: Trainer, samples: Samples | None, job: Job, store: Store) -> Record:
-    """Writes weights (averaged where the accuracy is theirs), test logits and samples beside the run's file."""
-    from safetensors.torch import save_file
-
-    averaged = record.accuracy_of == "ema"
-    base = store.path(record.run)
-    base.parent.mkdir(parents=True, exist_ok=True)
-    artefacts = {}
-    if job.save_weights:
-        weights = {
-            f"{network}/{name}": tensor[index].contiguous().cpu()
-            for network, net in trainer.networks.items()
-            for name, tensor in _tensors(trainer, network, averaged and network in trainer.averages).items()
-        }
-        artefacts["weights"] = base.with_suffix(".weights.safetensors").name
-        save_file(weights, base.with_name(artefacts["weights"]))
-    if job.save_logits:
-        artefacts["logits"] = base.with_suffix(".logits.safetensors").name
-        save_file(
-            {"logits": trainer.evaluator.logits(averaged)[index].contiguous().cpu()},
-            base.with_name(artefacts["logits"]),
-        )
-    if samples is not None and (kept := samples.of_run(index)):
-        artefacts["samples"] = base.with_suffix(".samples.safetensors").name
-        save_file(kept, base.with_name(artefacts["samples"]))
-    return record.model_copy(update={"artefacts": artefacts})
-
-
-def _tensors(trainer: Trainer, network: str, averaged: bool) -> dict[str, Tensor]:
-    net = trainer.networks[network]
-    if averaged:
-        average = trainer.averages[network]
-        return {**average.parameters(), **average.buffers}
-    return {**net.parameters, **net.buffers}

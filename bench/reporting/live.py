@@ -74,6 +74,9 @@ class Display:
         self.bar.update(self.task, completed=sum(self._done(name) for name in self.state))
 
     def _apply(self, name: str, event: dict[str, Any]) -> None:
+        if event.get("event") == "warning":
+            self.console.print(f"{name}: {event.get('text')}", markup=False, highlight=False, soft_wrap=True)
+            return
         previous = {} if event.get("event") == "started" else self.state.get(name, {})
         self.state[name] = {**previous, **event}
         if self.live is None and event.get("event") == "started":
@@ -91,7 +94,7 @@ class Display:
         return steps * len(cohort.runs)
 
     def _running(self) -> list[str]:
-        return [name for name, state in self.state.items() if state.get("event") != "finished"]
+        return [name for name, state in self.state.items() if state.get("event") not in ("finished", "stopped")]
 
     def _status(self, name: str) -> str:
         state, cohort = self.state[name], self.cohorts[name]

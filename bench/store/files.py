@@ -1,6 +1,7 @@
-"""A folder of run files: `ROOT/DATASET/VARIANT/ID.json`. Nothing else is kept, so there is nothing to corrupt.
+"""A folder of run files: `ROOT/DATASET/VARIANT/ID.json`, each written once.
 
-Two machines' results merge by copying one folder over the other.
+Two machines' results merge by copying one folder over the other. What else lies in hidden folders (locks, progress,
+checkpoints of runs in training) can be deleted when nothing is running.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import json
 import os
 import re
 import tempfile
-import uuid
 from pathlib import Path
 from typing import Any, NoReturn
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from bench.errors import UsageError, shorten
 from bench.grid.run import Run
+from bench.store.atomic import write_atomically
+from bench.store.checkpoints import Checkpoints
 from bench.store.record import SCHEMA, Record
 
 
@@ -32,6 +34,11 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self.checkpoints = Checkpoints(self.root)
+
+    def make(self) -> None:
+        """Makes the folder; while runs train nothing makes it again."""
+        self.root.mkdir(parents=True, exist_ok=True)
 
     def path(self, run: Run) -> Path:
         return self.root / _slug(run.dataset) / _slug(run.variant) / f"{run.id}.json"
@@ -39,8 +46,17 @@ class Store:
     def lock(self, run_id: str) -> FileLock:
         """The lock of one run, to be held while it is trained and stored; it is freed when its holder dies."""
         folder = self.root / ".locks"
+        self._refuse_links(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{run_id}.lock")
+
+    def held(self, run_id: str) -> bool:
+        """Whether somebody, this process included, holds the lock of a run now."""
+        try:
+            self.lock(run_id).acquire(timeout=0).lock.release()
+        except Timeout:
+            return True
+        return False
 
     def progress_path(self, name: str) -> Path:
         return self.root / ".progress" / f"{_slug(name)}.jsonl"
@@ -54,12 +70,13 @@ class Store:
             ConflictError: the run is stored with other content.
         """
         path = self._place(record.run)
+        self._refuse_links(path)
         if path.exists() and (stored := self._read(path)).status != "failed":
             if differences := _differences(stored.content(), record.content()):
                 raise ConflictError(_conflict(path, stored, differences))
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, record.to_json())
+        write_atomically(path, record.to_json().encode())
 
     def has(self, run: Run) -> bool:
         """Whether the run needs no further training: it is done or has diverged. A failed run is to be tried again."""
@@ -69,6 +86,12 @@ class Store:
     def holds(self, run: Run) -> bool:
         """Whether there is a record of the run, a failed one included."""
         return os.path.exists(self._place(run))
+
+    def failure_stamp(self, run: Run) -> int | None:
+        """When the record of a failed run was written, in the file system's nanoseconds; None for any other run."""
+        path = self._place(run)
+        failed = os.path.exists(path) and self._read(path).status == "failed"
+        return path.stat().st_mtime_ns if failed else None
 
     def _place(self, run: Run) -> Path:
         """Where the run is stored, or would be. The same data may have been called otherwise before."""
@@ -130,6 +153,14 @@ class Store:
                 with contextlib.suppress(OSError):  # somebody else has put something into it meanwhile
                     folder.rmdir()
 
+    def _refuse_links(self, path: Path) -> None:
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            _refuse(
+                path,
+                "is a link that leads out of the results folder",
+                "Delete the link, and copy to its place what it leads to",
+            )
+
     def _files(self) -> list[Path]:
         if not os.path.isdir(self.root):
             raise UsageError(
@@ -139,8 +170,7 @@ class Store:
         return sorted(file for file in files if not any(p.startswith(".") for p in file.relative_to(self.root).parts))
 
     def _read(self, path: Path) -> Record:
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            _refuse(path, "is a link that leads out of the results folder", "Copy the file to its place")
+        self._refuse_links(path)
         try:
             data = json.loads(path.read_bytes(), parse_constant=_no_constant)
         except (OSError, ValueError, RecursionError) as error:
@@ -164,18 +194,6 @@ class Store:
 def _slug(name: str) -> str:
     """The name as one visible, portable part of a path; of a long one (a data file's path), the end."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[-80:].strip(".-") or "unnamed"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _no_constant(name: str) -> NoReturn:

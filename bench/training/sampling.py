@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -96,9 +99,10 @@ class Samples:
         task = trainer.variant.task
         labels = torch.arange(POINTS) % task.classes if len(task.image_shape) == 1 else rows_of_classes(task.classes)
         self.labels = labels.to(trainer.device)
-        self.steps: list[int] = []
+        # run -> frames; a run that was resumed may have more or fewer of them than its cohort
+        self.steps: list[list[int]] = [[] for _ in range(trainer.runs)]
         self.images: list[list[Tensor]] = [[] for _ in range(trainer.runs)]
-        self.classes: list[Tensor] = []
+        self.classes: list[list[Tensor]] = [[] for _ in range(trainer.runs)]
         self.last: list[dict[str, Tensor]] = [{} for _ in range(trainer.runs)]
         self.dataset, self.splits = trainer.dataset, trainer.splits
         self.mesh: Tensor | None = None
@@ -108,9 +112,9 @@ class Samples:
     def __call__(self, trainer: Trainer) -> None:
         if trainer.at not in self.due:
             return
-        self.steps.append(trainer.at)
         variant, dataset = trainer.variant, trainer.dataset
         for run, seed in enumerate(trainer.seeds):
+            self.steps[run].append(trainer.at)
             nets = _networks(trainer, run)
             images = generate(variant, nets, self.labels, seed)
             if images is not None:
@@ -121,22 +125,34 @@ class Samples:
         if self.mesh is not None:
             averaged = variant.recipe.evaluate_with == "ema" and trainer.averaged
             answers = trainer.evaluator.answers(self.mesh.to(trainer.device), averaged, shared=True)
-            self.classes.append(answers.argmax(-1).to(torch.uint8).view(trainer.runs, MESH, MESH).cpu())
+            for run, own in enumerate(answers.argmax(-1).to(torch.uint8).view(trainer.runs, MESH, MESH).cpu()):
+                self.classes[run].append(own)
 
     def of_run(self, run: int) -> dict[str, Tensor]:
         """What there is of one run; nothing where there is no generator and no plane."""
-        if not self.images[run] and not self.classes:
+        if not self.images[run] and not self.classes[run]:
             return {}
-        found = {"steps": torch.tensor(self.steps), **self.last[run]}
+        found = {"steps": torch.tensor(self.steps[run]), **self.last[run]}
         if self.images[run]:
             found |= {"images": torch.stack(self.images[run]), "labels": self.labels.cpu()}
-        if self.classes:
-            classes = torch.stack(self.classes)[:, run].contiguous()
+        if self.classes[run]:
+            classes = torch.stack(self.classes[run])
             data = self.dataset.train_images
             labelled = data[torch.from_numpy(self.splits[run].labelled.indices.copy())]
             found |= {"classes": classes, "extent": torch.tensor([self.extent])}
             found |= {"points": data[:POINTS].clone(), "labelled": labelled}
         return found
+
+    def run_state(self, run: int) -> dict[str, Any]:
+        """One run's frames up to now."""
+        return {"steps": list(self.steps[run]), "images": list(self.images[run]), "classes": list(self.classes[run])}
+
+    def load_run_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """The frames up to where training goes on; none of a run whose state was saved without any."""
+        for run, state in enumerate(states):
+            self.steps[run], self.images[run], self.classes[run] = (
+                list(state.get(key, [])) for key in ("steps", "images", "classes")
+            )
 
 
 def _mesh(dataset: Dataset) -> tuple[Tensor, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -10,13 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from bench import registry
 from bench.cli.app import app
@@ -124,23 +124,46 @@ def test_a_failed_run_is_shown_and_counts(bench_cli: Cli, tmp_path: Path) -> Non
     assert "ValueError: no luck today" in out
 
 
-@pytest.mark.parametrize("held", [1, 2])
-def test_runs_that_another_process_holds_are_no_gap_in_silence(held: int, bench_cli: Cli, tmp_path: Path) -> None:
-    """Some of the grid, or all of it: the exit code says that it is not complete, and nobody is blamed for it."""
-    words = ["run", "--variants", "supervised", "--labels", "20", "--seeds", "2", "--steps", "2"]
-    assert bench_cli(*words).code == 0
+WORDS = ["run", "--variants", "supervised", "--labels", "20", "--seeds", "2", "--steps", "2"]
+
+
+@pytest.mark.parametrize("stores", [True, False])
+def test_runs_that_another_process_holds_are_awaited(stores: bool, bench_cli: Cli, tmp_path: Path) -> None:
+    """What the other one stores is not repeated; what it leaves undone is taken over."""
+    assert bench_cli(*WORDS).code == 0
     store = Store(tmp_path / "results" / "runs")
-    records = store.records()
-    with contextlib.ExitStack() as locks:
-        for record in records[:held]:
-            store.path(record.run).unlink()
-            locks.enter_context(FileLock(store.root / ".locks" / f"{record.id}.lock"))
-        code, out, err = bench_cli(*words)
-    assert code == 1
-    assert "Traceback" not in out + err
-    assert "error:" not in err
-    assert f"{held} runs are in training by another process" in out
-    assert [record.id for record in store.records()] == [record.id for record in records[held:]]
+    first, second = store.records()
+    store.path(first.run).unlink()
+    held, lock = threading.Event(), store.lock(first.id)
+
+    def other_process() -> None:
+        with lock:
+            held.set()
+            time.sleep(2)
+            if stores:
+                store.write(first.model_copy(update={"provenance": {"by": "the other one"}}))
+
+    other = threading.Thread(target=other_process)
+    other.start()
+    held.wait()
+    code, out, err = bench_cli(*WORDS)
+    other.join()
+    assert (code, err) == (0, "")
+    assert "1 runs are in training by another process; waiting" in out
+    assert [record.content() for record in store.records()] == [first.content(), second.content()]
+    assert (store.get(first.id).provenance == {"by": "the other one"}) == stores
+
+
+def test_a_time_limit_ends_a_call_that_waits(bench_cli: Cli, tmp_path: Path) -> None:
+    assert bench_cli(*WORDS).code == 0
+    store = Store(tmp_path / "results" / "runs")
+    (first, _) = store.records()
+    store.path(first.run).unlink()
+    with store.lock(first.id):
+        code, out, _ = bench_cli(*WORDS, "--time-limit", "1s")
+    assert code == 3
+    assert "Time limit reached: 1 of 2 runs are unfinished" in out
+    assert out.rstrip().endswith("bench run --variants supervised --labels 20 --seeds 2 --steps 2 --time-limit 1s")
 
 
 @pytest.mark.parametrize("selection", ["random", "first"])

@@ -95,6 +95,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def job(tmp_path: Path, plugin: Path) -> Job:
+    (tmp_path / "runs").mkdir()
     return Job(tmp_path / "runs", DataSource("digits", tmp_path), "cpu", (plugin,))
 
 

@@ -21,6 +21,7 @@ MakeRuns = Callable[..., list[Run]]
 def run_grid(job: Job, runs: list[Run], digits: Dataset, jobs: int = 2, size: int | None = None) -> dict[str, dict]:
     """Trains what is missing; the content of every stored run by id."""
     store = Store(job.results)
+    store.make()
     cohorts = group([run for run in runs if not store.has(run)], digits, torch.device("cpu"), jobs, size)
     launch(cohorts, job, jobs)
     return {run.id: store.get(run.id).content() for run in runs if store.path(run).exists()}

@@ -1,0 +1,104 @@
+"""How a grid is told to stop, and how its workers hear of it: they save a checkpoint and return."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+PATIENCE = 0.25  # seconds between two looks at the flag
+
+
+class Stopped(Exception):
+    """A worker was told to stop; its runs have a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What tells the workers of one call to stop. It travels to them with their job.
+
+    A file is a flag that reaches every worker whatever it is doing, and wherever in its life a signal would find it.
+    """
+
+    flag: Path | None = None  # somebody has asked: stop as soon as this file exists
+    deadline: float | None = None  # seconds since the epoch
+    parent: int | None = None  # the process that waits for the workers: without it they stop
+
+    def overdue(self) -> bool:
+        return self.deadline is not None and time.time() >= self.deadline
+
+    def given(self) -> bool:
+        """Whether workers are to stop now."""
+        asked = self.flag is not None and self.flag.exists()
+        return asked or self.overdue() or self._orphaned()
+
+    def _orphaned(self) -> bool:
+        return self.parent is not None and self.parent not in (os.getpid(), os.getppid())
+
+
+@contextmanager
+def interruptible(deadline: float | None, say: Callable[[str], None]) -> Iterator[Orders]:
+    """While this lasts, Ctrl-C and SIGTERM raise the flag and let workers finish their step; a second one kills them.
+
+    Args:
+        say: is told what happens.
+    """
+    with tempfile.TemporaryDirectory(prefix="ssgan-bench-") as folder:
+        flag = Path(folder) / "stop"
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if flag.exists():
+                raise KeyboardInterrupt
+            flag.touch()
+            say("\nStopping: every cohort finishes its step and saves a checkpoint (once more to stop at once)")
+
+        with handling({signal.SIGINT: on_signal, signal.SIGTERM: on_signal}):
+            yield Orders(flag, deadline, os.getpid())
+
+
+class Watch:
+    """A worker's ear: whether it has to stop. Call it after every step."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders, self.signalled, self.looked, self.stop = orders, False, 0.0, False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if not self.stop and (self.signalled or now - self.looked >= PATIENCE):
+            self.looked = now
+            self.stop = self.signalled or self.orders.given()
+        return self.stop
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signalled = True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """SIGTERM, to a worker alone, makes it stop as well. Ctrl-C reaches all of a terminal's processes: the parent
+        passes it on, so a worker of its own process ignores it."""
+        ignored: dict[Any, Any] = {} if self.orders.parent in (None, os.getpid()) else {signal.SIGINT: signal.SIG_IGN}
+        with handling({signal.SIGTERM: self._on_signal, **ignored} if ignored else {}):
+            yield
+
+
+@contextmanager
+def handling(handlers: dict[Any, Any]) -> Iterator[None]:
+    """With these signal handlers; the former ones afterwards. Only a main thread can set any: elsewhere, nothing."""
+    before = {}
+    try:
+        for number, handler in handlers.items():
+            before[number] = signal.signal(number, handler)
+    except ValueError:
+        pass
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -15,7 +15,7 @@ from bench.execution.worker import Job
 from bench.grid import Options, Run, plan
 
 PLUGIN = '''
-import os, pathlib, signal
+import inspect, os, pathlib, signal
 import torch
 import torch.nn.functional as F
 from bench.variant import Draw, Ema, Phase, Player, Recipe, Variant
@@ -73,6 +73,19 @@ class Doomed(Calm):
             with open(FOLDER / "deaths", "a") as file:
                 file.write("x")
             os.kill(os.getpid(), signal.SIGKILL)
+
+class Greedy(Calm):
+    """Its worker is killed whenever more than one run trains in it."""
+    name = "greedy"
+    def state(self):
+        frames = [found.frame.f_locals for found in inspect.stack()]
+        trainer = next(local["self"] for local in frames if {{"self", "seeds", "splits"}} <= local.keys())
+        if os.getpid() != MAIN:
+            with open(FOLDER / "sizes", "a") as file:
+                file.write(f"{{trainer.runs}} ")
+            if trainer.runs > 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return {{}}
 
 class Wild(Calm):
     """Its loss stops being finite."""

@@ -36,15 +36,19 @@ def cells(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     Raises:
         UsageError: no such metric.
     """
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
-    values = _values(frame, metric)
+    values = values_of(frame, metric)
     rows = [_cell(runs, values[runs.index]) for _, runs in frame.groupby(CELL, sort=False)]
     return pd.DataFrame(rows, columns=COLUMNS + NOTES)
 
 
-def _values(frame: pd.DataFrame, metric: str) -> pd.Series[float]:
-    """The metric of each run `[runs]`; missing where there is none."""
+def values_of(frame: pd.DataFrame, metric: str) -> pd.Series[float]:
+    """The metric of each run `[runs]`; missing where there is none.
+
+    Raises:
+        UsageError: no such metric.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
     if metric == "error":
         return 100 * frame["errors"] / frame["test_images"].where(frame["test_images"] > 0)
     return frame[metric]

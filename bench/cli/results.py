@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
-from bench.errors import UsageError, shorten, unknown
+from bench.cli.reading import deliver, records_of
+from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from bench.store import Record
@@ -44,16 +44,9 @@ def table(
     from bench.reporting.tables import render
 
     names = parse_names(variants, "--variants") if variants is not None else None
-    frame = select(runs_frame(_records(results, stale), policy, recipe_identity), names, dataset)
+    frame = select(runs_frame(records_of(results, stale), policy, recipe_identity), names, dataset)
     text = render(cells(frame, metric), format, metric, policy)
-    if output is None:
-        print(text, end="" if text.endswith("\n") else "\n")
-        return 0
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--output {shorten(output)!r} cannot be written: {error.strerror}.") from error
-    out.print(f"wrote {output}", markup=False)
+    deliver(text, output)
     return 0
 
 
@@ -98,19 +91,6 @@ def _suites() -> list[tuple[str, str]]:
     from bench.grid import suites
 
     return [(name, suites.about(name)) for name in suites.names()]
-
-
-def _records(results: Path, stale: bool) -> list[Record]:
-    """The runs of a folder; stale ones are left out, which is said, unless they are asked for."""
-    from bench.grid.stale import is_stale
-    from bench.store import Store
-
-    records = Store(results).records()
-    fresh = records if stale else [record for record in records if not is_stale(record.run)]
-    if len(fresh) < len(records):
-        hidden = len(records) - len(fresh)
-        print(f"{hidden} stale runs are hidden: today's code would not produce them (see --stale)", file=sys.stderr)
-    return fresh
 
 
 def _runs(results: Path) -> list[tuple[str, str]]:
@@ -189,7 +169,7 @@ def plot(
     if kind not in FIGURES:
         raise unknown("kind of figure", kind, FIGURES)
     output = output or Path(f"{kind}.svg")
-    records = _records(results, stale=False)
+    records = records_of(results, stale=False)
     names = parse_names(variants, "--variants") if variants is not None else None
     wanted = set(select(runs_frame(records, "last", recipe_identity), names, dataset)["id"])
     chosen = [r for r in records if r.id in wanted]

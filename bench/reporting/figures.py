@@ -19,16 +19,16 @@ import matplotlib.pyplot as plt  # after the choice of a backend that needs no d
 FORMATS = (".svg", ".png", ".pdf")
 
 
-def check_format(path: Path) -> None:
+def check_format(path: Path, option: str = "--output") -> None:
     """
     Raises:
         UsageError: a file type that cannot be written.
     """
     if path.suffix not in FORMATS:
-        raise UsageError(f"--output {shorten(path)!r}: allowed endings are {', '.join(FORMATS)}.")
+        raise UsageError(f"{option} {shorten(path)!r}: allowed endings are {', '.join(FORMATS)}.")
 
 
-def save_figure(figure: Any, path: Path, dpi: int = 150) -> None:
+def save_figure(figure: Any, path: Path, dpi: int = 150, option: str = "--output") -> None:
     """Writes the figure, the same bytes for the same content, and closes it.
 
     Raises:
@@ -38,7 +38,7 @@ def save_figure(figure: Any, path: Path, dpi: int = 150) -> None:
     try:
         figure.savefig(path, dpi=dpi, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:
-        raise UsageError(f"--output {shorten(path)!r} cannot be written: {error.strerror}.") from error
+        raise UsageError(f"{option} {shorten(path)!r} cannot be written: {error.strerror}.") from error
     finally:
         plt.close(figure)
 

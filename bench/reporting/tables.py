@@ -114,7 +114,7 @@ def _notes(group: pd.DataFrame, protocol: str, policy: str) -> str:
     """How the numbers of one table came about, in full sentences."""
     counts = group.loc[group["n"] > 0, "n"]
     low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
-    notes = [_policy_note(policy, int(group["validation"].max()))]
+    notes = [policy_note(policy, int(group["validation"].max()))]
     if low == high:
         notes.append(f"n = {low} {'run' if low == 1 else 'runs'} per cell.")
     else:
@@ -134,7 +134,7 @@ def _notes(group: pd.DataFrame, protocol: str, policy: str) -> str:
     return " ".join(notes)
 
 
-def _policy_note(policy: str, validation: int) -> str:
+def policy_note(policy: str, validation: int) -> str:
     note = f"Policy {policy}: {DESCRIPTIONS[policy]}"
     if validation and policy == "best-validation":
         return f"{note}; uses {validation} extra validation labels."
@@ -145,9 +145,9 @@ def _policy_note(policy: str, validation: int) -> str:
 
 
 def _markdown(table: _Table) -> str:
-    body = table.body.map(_markdown_text)
+    body = table.body.map(markdown_text)
     grid = body.to_markdown(index=False, disable_numparse=True, colalign=_alignment(body, "left", "right"))
-    return f"**{_markdown_text(table.caption)}**\n\n{grid}\n\n{_markdown_text(table.notes)}\n"
+    return f"**{markdown_text(table.caption)}**\n\n{grid}\n\n{markdown_text(table.notes)}\n"
 
 
 def _latex(table: _Table) -> str:
@@ -163,7 +163,7 @@ def _alignment(body: pd.DataFrame, names: str, numbers: str) -> list[str]:
     return [names] + [numbers] * (body.shape[1] - 1)
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     return _one_line(text).replace("\\", "\\\\").replace("|", "\\|")
 
 

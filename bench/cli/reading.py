@@ -1,0 +1,38 @@
+"""What commands that read results share: the records, and where their text goes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli.app import out
+from bench.errors import UsageError, shorten
+
+if TYPE_CHECKING:
+    from bench.store import Record
+
+
+def records_of(results: Path, stale: bool) -> list[Record]:
+    """The runs of a folder; stale ones are left out, which is said, unless they are asked for."""
+    from bench.grid.stale import is_stale
+    from bench.store import Store
+
+    records = Store(results).records()
+    fresh = records if stale else [record for record in records if not is_stale(record.run)]
+    if len(fresh) < len(records):
+        hidden = len(records) - len(fresh)
+        print(f"{hidden} stale runs are hidden: today's code would not produce them (see --stale)", file=sys.stderr)
+    return fresh
+
+
+def deliver(text: str, output: Path | None) -> None:
+    """Prints the text, or writes it to the file of `--output`."""
+    if output is None:
+        print(text, end="" if text.endswith("\n") else "\n")
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--output {shorten(output)!r} cannot be written: {error.strerror}.") from error
+    out.print(f"wrote {output}", markup=False)

@@ -94,7 +94,7 @@ def _row(record: Record, policy: str, identity: Callable[[Run], Mapping[str, Any
     return {
         "id": run.id,
         "dataset": run.dataset,
-        "protocol": _protocol(run),
+        "protocol": protocol_label(run),
         "variant": run.label,
         "base_variant": run.variant,
         "budget": run.budget,
@@ -114,7 +114,8 @@ def _row(record: Record, policy: str, identity: Callable[[Run], Mapping[str, Any
     }
 
 
-def _protocol(run: Run) -> str:
+def protocol_label(run: Run) -> str:
+    """The protocol, and what of the split is unusual: `common+v100`, `common (random)`."""
     validation = f"+v{run.validation}" if run.validation else ""
     unlabelled = f"+u{run.unlabelled}" if run.unlabelled is not None else ""
     selection = f" ({run.selection})" if run.selection != "balanced" else ""

@@ -33,13 +33,13 @@ class Grid:
         return replace(self.source, index_file=index_file_of(options)), dataset, list(runs.values())
 
 
-def grids(suite: str | None, typed: Mapping[str, Any], recipe: Path | None, data: Path) -> list[Grid]:
+def grids(suite: suites.Suite | None, typed: Mapping[str, Any], recipe: Path | None, data: Path) -> list[Grid]:
     """The grids of a suite with what was typed in place of its own options; or the one grid that was typed.
 
     Raises:
         UsageError: what can be refused before any data are there.
     """
-    loaded = suites.load(suite) if suite is not None else suites.Suite(({},), {})
+    loaded = suite or suites.Suite(({},), {})
     found = []
     for part in loaded.parts:
         chosen = {**_without_schedule(part, typed), **typed}

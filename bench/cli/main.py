@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from bench.cli import ablate, compare, models, results, run, tools  # noqa: F401  (they add their commands to `app`)
+from bench.cli import ablate, compare, gate, models, results, run, tools  # noqa: F401  (they add their commands to `app`)
 from bench.cli.app import INTERRUPTED, USAGE, app
 from bench.errors import UsageError, shorten
 

@@ -82,6 +82,7 @@ def run(
     from bench.execution import group
     from bench.execution.estimate import describe_grid
     from bench.execution.worker import Job
+    from bench.grid import suites
     from bench.store import Store
 
     for path in plugin or []:
@@ -93,7 +94,8 @@ def run(
     }  # fmt: skip
     place, processes, size = device_of(device), count(jobs, "--jobs"), cohort_size(cohort)
     processes = 1 if place.type == "cuda" and jobs is None else processes
-    asked = grids(suite, {k: v for k, v in typed.items() if v is not None}, recipe, data or default_data())
+    chosen = suites.load(suite) if suite is not None else None
+    asked = grids(chosen, {k: v for k, v in typed.items() if v is not None}, recipe, data or default_data())
     store = Store(results)
     interval(checkpoint_every), deadline_of(time_limit)  # refused now, if they are to be
     if not dry_run:

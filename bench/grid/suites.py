@@ -41,21 +41,38 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Suite:
-    """Lists become comma-separated text, as typed.
+    """The suite of that name, or in that file.
 
     Raises:
         UsageError: unknown suite, unreadable file, unknown key, a value of a wrong type.
     """
+    return parse(read(name), Path(name).name)
+
+
+def read(name: str) -> dict[str, Any]:
+    """What a suite's file holds.
+
+    Raises:
+        UsageError: unknown suite, unreadable file.
+    """
     path = Path(name) if name.endswith((".yaml", ".yml")) else folder() / f"{name}.yaml"
     if not name.endswith((".yaml", ".yml")) and name not in names():
         raise unknown("suite", name, names(), "Or the path of a .yaml file.")
-    content = read_yaml(path, "--suite")
-    rows = _rows(path, content.pop("rows", {}))
-    parts = content.pop("parts", [{}])
+    return read_yaml(path, "--suite")
+
+
+def parse(content: Mapping[str, Any], name: str) -> Suite:
+    """What a suite's file holds, understood; lists become comma-separated text, as typed.
+
+    Raises:
+        UsageError: unknown key, a value of a wrong type.
+    """
+    options = {key: value for key, value in content.items() if key not in ("rows", "parts")}
+    rows, parts = _rows(name, content.get("rows", {})), content.get("parts", [{}])
     if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
-        raise UsageError(f"--suite {path.name}: parts must be a list of mappings of options.")
-    whole = _options(path, content)
-    return Suite(tuple({**whole, **_options(path, part, texts=())} for part in parts), rows)
+        raise UsageError(f"--suite {shorten(name)}: parts must be a list of mappings of options.")
+    whole = _options(name, options)
+    return Suite(tuple({**whole, **_options(name, part, texts=())} for part in parts), rows)
 
 
 def about(name: str) -> str:
@@ -63,7 +80,7 @@ def about(name: str) -> str:
     return " ".join(str(read_yaml(folder() / f"{name}.yaml", "--suite").get("about", "")).split())
 
 
-def _rows(path: Path, content: Any) -> dict[str, Row]:
+def _rows(suite: str, content: Any) -> dict[str, Row]:
     """Rows by name; one that is `like` an earlier row takes over its variant and fields."""
     rows: dict[str, Row] = {}
     for name, given in content.items() if isinstance(content, dict) else [("rows", None)]:
@@ -72,34 +89,34 @@ def _rows(path: Path, content: Any) -> dict[str, Row]:
         fields = row.get("set", {})
         if set(row) - {"variant", "like", "set"} or not base.variant or not isinstance(fields, dict):
             raise UsageError(
-                f"--suite {path.name}: row {shorten(name)!r} must hold `variant`, or `like` and the name of a row "
+                f"--suite {shorten(suite)}: row {shorten(name)!r} must hold `variant`, or `like` and the name of a row "
                 "above it, and may hold `set` with recipe fields."
             )
         rows[name] = Row(base.variant, {**base.fields, **{field: parse_value(v) for field, v in fields.items()}})
     return rows
 
 
-def _options(path: Path, content: Mapping[str, Any], texts: tuple[str, ...] = TEXTS) -> dict[str, Any]:
+def _options(suite: str, content: Mapping[str, Any], texts: tuple[str, ...] = TEXTS) -> dict[str, Any]:
     for key in content:
         if key not in KEYS + texts:
-            raise unknown(f"key of suite {path.name}", str(key), (*KEYS, *texts, "rows", "parts"))
-    return {key: _option(path, key, value) for key, value in content.items() if key in KEYS}
+            raise unknown(f"key of suite {shorten(suite)}", str(key), (*KEYS, *texts, "rows", "parts"))
+    return {key: _option(suite, key, value) for key, value in content.items() if key in KEYS}
 
 
-def _option(path: Path, key: str, value: Any) -> Any:
+def _option(suite: str, key: str, value: Any) -> Any:
     if key in NUMBERS:
         number = parse_value(value)
         allowed = (int, float) if key == "scale" else (int,)
         if isinstance(number, bool) or not isinstance(number, allowed):
-            raise UsageError(f"--suite {path.name}: {key} must be a number, not {value!r}.")
+            raise UsageError(f"--suite {shorten(suite)}: {key} must be a number, not {value!r}.")
         return number
     if key == "set":
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise UsageError(f"--suite {path.name}: set must be a list of VARIANT.FIELD=VALUE texts.")
+            raise UsageError(f"--suite {shorten(suite)}: set must be a list of VARIANT.FIELD=VALUE texts.")
         return value
     parts = value if isinstance(value, list) else [value]
     if not parts or any(isinstance(part, bool) or not isinstance(part, (str, int)) for part in parts):
-        raise UsageError(f"--suite {path.name}: {key} must be text, a number, or a list of them, not {value!r}.")
+        raise UsageError(f"--suite {shorten(suite)}: {key} must be text, a number, or a list of them, not {value!r}.")
     if key == "seeds" and isinstance(value, list) and len(parts) == 1 and isinstance(parts[0], int):
         return f"{parts[0]}-{parts[0]}"  # a list of one seed; as text it would be a count
     return ",".join(str(part) for part in parts)

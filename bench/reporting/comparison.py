@@ -16,7 +16,7 @@ from bench.analysis.cells import METRICS
 from bench.analysis.comparison import higher_is_better, smallest_wilcoxon
 from bench.analysis.power import MOST_SEEDS
 from bench.errors import UsageError
-from bench.reporting.tables import MISSING, policy_note
+from bench.reporting.tables import MISSING, plain_table, policy_note
 from bench.reporting.tables import markdown_text as escape
 
 LEVEL = 0.05
@@ -164,9 +164,7 @@ def _together(aggregate: Aggregate, metric: str) -> list[str]:
 
 def grid(rows: list[dict[str, str]]) -> str:
     """A Markdown table; what is in it is escaped."""
-    body = pd.DataFrame(rows).map(escape)
-    aligned = ["left" if name in WORDS else "right" for name in body]
-    return body.to_markdown(index=False, disable_numparse=True, colalign=aligned)
+    return plain_table(pd.DataFrame(rows), WORDS)
 
 
 def _list(sentences: Sequence[str]) -> str:

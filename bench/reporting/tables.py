@@ -6,7 +6,7 @@ what the numbers are, below it how they were read off the runs and how many runs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -144,23 +144,25 @@ def policy_note(policy: str, validation: int) -> str:
 # --- the two layouts -------------------------------------------------------------------------------------------------
 
 
+def plain_table(body: pd.DataFrame, words: Collection[str] = ()) -> str:
+    """Text `[rows, columns]` as a Markdown table, escaped. The first column and `words` are aligned to the left."""
+    escaped = body.map(markdown_text).rename(columns=markdown_text)
+    sides = ["left" if index == 0 or name in words else "right" for index, name in enumerate(body)]
+    return escaped.to_markdown(index=False, disable_numparse=True, colalign=sides)
+
+
 def _markdown(table: _Table) -> str:
-    body = table.body.map(markdown_text)
-    grid = body.to_markdown(index=False, disable_numparse=True, colalign=_alignment(body, "left", "right"))
-    return f"**{markdown_text(table.caption)}**\n\n{grid}\n\n{markdown_text(table.notes)}\n"
+    return f"**{markdown_text(table.caption)}**\n\n{plain_table(table.body)}\n\n{markdown_text(table.notes)}\n"
 
 
 def _latex(table: _Table) -> str:
     body = table.body.map(_latex_text).rename(columns=_latex_text)
-    grid = body.style.hide(axis="index").to_latex(hrules=True, column_format="".join(_alignment(body, "l", "r")))
+    columns = "l" + "r" * (body.shape[1] - 1)
+    grid = body.style.hide(axis="index").to_latex(hrules=True, column_format=columns)
     return (
         f"\\begin{{table}}\n\\centering\n\\caption{{{_latex_text(table.caption)}}}\n{grid}\n"
         f"\\par\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {_latex_text(table.notes)}}}\n\\end{{table}}\n"
     )
-
-
-def _alignment(body: pd.DataFrame, names: str, numbers: str) -> list[str]:
-    return [names] + [numbers] * (body.shape[1] - 1)
 
 
 def markdown_text(text: str) -> str:

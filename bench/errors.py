@@ -48,6 +48,11 @@ def running(variant: str, module: str) -> Iterator[None]:
         raise UsageError(f"variant {variant!r} fails: {found}. `bench check-variant` tests variants.") from error
 
 
+def printable(text: str) -> str:
+    """The text with control characters, which can command a terminal, as visible escapes; line breaks stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
 def shorten(value: object, limit: int = 80) -> str:
     """The text of a user's value, its middle cut out so that an absurdly long one cannot flood the message."""
     text = str(value)

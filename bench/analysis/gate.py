@@ -136,7 +136,7 @@ class Numerics:
 
 
 def numerics(baseline: Mapping[Cell, Sequence[Seen]], today: Mapping[Cell, Sequence[Seen]]) -> Numerics:
-    """Compares the curves of the runs that both have, to the bit."""
+    """Compares the runs that both have: their curves, and what is read off them, to the bit."""
     pairs = [
         (cell, old, new)
         for cell, runs in baseline.items()
@@ -151,5 +151,7 @@ def numerics(baseline: Mapping[Cell, Sequence[Seen]], today: Mapping[Cell, Seque
         for name, value in new.numerics.items()
         if old.numerics.get(name) != value
     }
-    changed = tuple((cell, old.seed) for cell, old, new in alike if old.curve != new.curve)
+    changed = tuple(
+        (cell, old.seed) for cell, old, new in alike if (old.curve, old.accuracy) != (new.curve, new.accuracy)
+    )
     return Numerics(len(alike), changed, tuple(sorted(elsewhere)))

@@ -11,9 +11,10 @@ import typer
 
 from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
 from bench.cli.reading import deliver, records_of
-from bench.errors import UsageError, unknown
+from bench.errors import UsageError, printable, unknown
 
 if TYPE_CHECKING:
+    from bench.grid import Run
     from bench.store import Record
 
 KINDS = ("variants", "datasets", "suites", "runs")
@@ -65,7 +66,7 @@ def list_(
     )
     width = max((len(name) for name, _ in rows), default=0) if out.is_terminal else 0
     for name, text in rows:
-        print(f"{name:<{width}}  {text}")
+        print(f"{name:<{width}}  {printable(text)}")
     return 0
 
 
@@ -97,11 +98,17 @@ def _runs(results: Path) -> list[tuple[str, str]]:
     from bench.grid.stale import is_stale
     from bench.store import Store
 
+    store = Store(results)
+    found: list[tuple[Run, str]] = [(record.run, record.status) for record in store.records()]
+    for head in store.checkpoints.heads():
+        if not store.holds(head.run):
+            state = "running" if store.held(head.run.id) else "interrupted"
+            found.append((head.run, f"{state} (saved at step {head.step} of {head.run.steps})"))
     rows = []
-    for record in Store(results).records():
-        run, stale = record.run, " (stale)" if is_stale(record.run) else ""
+    for run, status in found:
+        stale = " (stale)" if is_stale(run) else ""
         cell = [run.dataset, run.protocol, run.label, f"{run.budget} labels", f"seed {run.seed}"]
-        rows.append((record.id, "  ".join([record.status + stale, *cell])))
+        rows.append((run.id, "  ".join([status + stale, *cell])))
     return rows
 
 
@@ -116,7 +123,7 @@ def show(
     record = Store(results).get(run_id)
     run = record.run
     print(f"run {record.id}: {run.label} on {run.dataset}, {run.budget} labels ({run.selection}), seed {run.seed}")
-    print(f"status: {record.status} {record.reason}".rstrip())
+    print(f"status: {record.status} {printable(record.reason)}".rstrip())
     if record.curve:
         wrong = getattr(record.curve, record.accuracy_of)[-1]
         accuracy = 100 * (1 - wrong / record.test_images)

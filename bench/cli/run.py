@@ -17,7 +17,7 @@ from bench.cli.training import (
     stoppable,
     train,
 )
-from bench.errors import shorten
+from bench.errors import printable, shorten
 
 
 @app.command(epilog="Example:  bench run --variants supervised,fm,triple --labels 20,50,100 --seeds 10")
@@ -153,7 +153,7 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     failed = [record for record in records if record.status == "failed"]
     for reason in sorted({record.reason for record in failed}):
         names = [r.id for r in failed if r.reason == reason]
-        out.print(f"failed ({len(names)} runs, e.g. {names[0]}): {shorten(reason, 300)}", markup=False)
+        out.print(f"failed ({len(names)} runs, e.g. {names[0]}): {shorten(printable(reason), 300)}", markup=False)
     if hint := supervised_hint(summary):
         out.print(hint, markup=False)
     folders = sorted({str(store.path(run).parent) for run in runs})

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from bench.variant import Recipe, Variant
 
@@ -33,6 +33,13 @@ class Run(BaseModel):
     validation: int = 0
     unlabelled: int | None = None  # cap on the unlabelled pool; None: all of it
     row: str | None = None  # what a suite calls the recipe
+
+    @field_validator("variant", "dataset", "protocol", "selection", "row")
+    @classmethod
+    def _plain(cls, name: str | None) -> str | None:
+        if name is not None and not name.isprintable():
+            raise ValueError(f"{name!r} holds control characters")
+        return name
 
     @property
     def label(self) -> str:

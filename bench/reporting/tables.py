@@ -6,6 +6,7 @@ what the numbers are, below it how they were read off the runs and how many runs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from bench.analysis.cells import COLUMNS, METRICS
 from bench.analysis.policies import DESCRIPTIONS
-from bench.errors import UsageError, unknown
+from bench.errors import UsageError, printable, unknown
 
 FORMATS = ("markdown", "latex", "csv")
 MISSING = "\N{EN DASH}"
@@ -36,8 +37,12 @@ def render(cells: pd.DataFrame, format: str, metric: str = "accuracy", policy: s
 
 
 def csv_table(cells: pd.DataFrame) -> str:
-    """One line per cell in the columns `bench.analysis.cells.COLUMNS`, in full precision; a missing number is empty."""
-    return cells[COLUMNS].to_csv(index=False, lineterminator="\n")
+    """One line per cell in the columns `bench.analysis.cells.COLUMNS`, in full precision; a missing number is empty.
+
+    A name that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    names = cells[["dataset", "protocol", "variant"]].map(lambda name: re.sub(r"^(?=[=+@\t\r-])", "'", name))
+    return cells[COLUMNS].assign(**names).to_csv(index=False, lineterminator="\n")
 
 
 def markdown_table(cells: pd.DataFrame, metric: str = "accuracy", policy: str = "last") -> str:
@@ -166,11 +171,13 @@ def _latex(table: _Table) -> str:
 
 
 def markdown_text(text: str) -> str:
-    return _one_line(text).replace("\\", "\\\\").replace("|", "\\|")
+    """Text that ends no cell and opens no tag or link: names may come from anywhere."""
+    escaped = _one_line(printable(text)).replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(")
+    return re.sub("<(?=[A-Za-z/!?])", "&lt;", escaped)
 
 
 def _latex_text(text: str) -> str:
-    return _one_line(text).translate(_LATEX)
+    return _one_line(printable(text)).translate(_LATEX)
 
 
 def _one_line(text: str) -> str:

@@ -51,11 +51,15 @@ class Store:
         return FileLock(folder / f"{run_id}.lock")
 
     def held(self, run_id: str) -> bool:
-        """Whether somebody, this process included, holds the lock of a run now."""
+        """Whether somebody, this process included, holds the lock of a run now. Nothing is written to find out."""
+        if not (self.root / ".locks" / f"{run_id}.lock").exists():
+            return False
         try:
             self.lock(run_id).acquire(timeout=0).lock.release()
         except Timeout:
             return True
+        except OSError:  # a folder that may only be read: nobody trains there
+            return False
         return False
 
     def progress_path(self, name: str) -> Path:

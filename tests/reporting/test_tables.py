@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import math
 import re
@@ -42,7 +43,9 @@ def grid(markdown: str) -> list[list[str]]:
     """The rows of a Markdown table, split where GitHub splits them, without the rule below the head."""
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     cut = [re.findall(r"(?:\\.|[^|\\])+", row.strip("|")) for row in rows]
-    return [[re.sub(r"\\(.)", r"\1", text.strip()) for text in row] for i, row in enumerate(cut) if i != 1]
+    return [
+        [html.unescape(re.sub(r"\\(.)", r"\1", text.strip())) for text in row] for i, row in enumerate(cut) if i != 1
+    ]
 
 
 def latex_grid(latex: str) -> list[list[str]]:
@@ -116,6 +119,27 @@ def test_hostile_names_survive_markdown() -> None:
     back = grid(markdown_table(frame(*rows)))[1:]
     assert [row[0] for row in back] == [name.replace("\n", " ") for name in HOSTILE]
     assert [row[1] for row in back] == [f"{i}.00 ± 1.24" for i in range(len(HOSTILE))]
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "</td>", "<!-- x", "<?php", "[go](javascript:x)", "![x](http://e.vil)"]
+)
+def test_names_open_no_tag_and_no_link_in_markdown(name: str) -> None:
+    text = markdown_table(frame(cell(variant=name, dataset=name)))
+    assert not re.search(r"<[A-Za-z/!?]", text)
+    assert "](" not in text
+
+
+def test_names_command_no_terminal() -> None:
+    hostile = cell(variant="red\x1b[31m", dataset="\x9b2J")
+    for text in (markdown_table(frame(hostile)), latex_table(frame(hostile))):
+        assert text.replace("\n", "").isprintable()
+
+
+def test_names_are_no_formulas_in_a_spreadsheet() -> None:
+    names = ["=HYPERLINK(1)", "+1", "-1", "@x"]
+    rows = csv_table(frame(*(cell(variant=name) for name in names))).splitlines()[1:]
+    assert [row.split(",")[2] for row in rows] == [f"'{name}" for name in names]
 
 
 # --- LaTeX -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 # `make check` is what CI runs. It needs: pip install -e '.[dev]'
-.PHONY: check lint types floors test smoke
+.PHONY: check lint types floors test smoke gate
 
-check: lint types floors test smoke
+check: lint types floors test smoke gate
 
 lint:
 	ruff check .
@@ -15,6 +15,9 @@ floors:
 
 test:
 	pytest
+
+gate:
+	bench gate results/gate-digits.json --results "$$(mktemp -d)"
 
 smoke:
 	bench run --variants fm,triple --labels 20,50,100 --protocol smoke --results "$$(mktemp -d)"

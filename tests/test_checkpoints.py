@@ -112,6 +112,18 @@ def test_other_code_is_not_gone_on_from(store: Store, run: Run) -> None:
     assert "starts from step 0" in notes[0]
 
 
+def test_what_was_passed_over_makes_room_for_the_run_that_began_again(store: Store, run: Run) -> None:
+    """Higher steps of other code, or damaged ones, must not crowd out what is saved now."""
+    save(store, run, 5000, 6000)
+    other = MADE_BY | {"code": "changed"}
+    for step in (10, 20, 30):
+        store.checkpoints.save(run, step, {"at": step}, (run.id,), other)
+        found, notes = store.checkpoints.load(run, other)
+        assert found is not None
+        assert (found.head.step, notes) == (step, [])
+    assert store.checkpoints.steps(run.id) == [30, 20]
+
+
 def test_a_newer_format_is_refused(store: Store, run: Run) -> None:
     save(store, run, 10)
     first, _, rest = path(store, run, 10).read_bytes().partition(b"\n")

@@ -99,6 +99,7 @@ def test_installed_package_is_listed(site: Path, tmp_path: Path) -> None:
     assert set(lines) >= {"fm", "option1", "option2", "supervised", "triple"}
 
 
+@pytest.mark.slow
 def test_installed_package_trains(site: Path, tmp_path: Path) -> None:
     done = _bench(*TRAIN, folder=tmp_path, path=site)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, mod
 from bench.analysis.policies import errors_of
 from bench.analysis.runs import protocol_label
 from bench.errors import UsageError, shorten
+from bench.grid import Run
 from bench.store import Record
 from bench.store.atomic import write_atomically
 
@@ -34,8 +35,7 @@ class Cell(_Part):
     budget: NonNegativeInt
 
     @classmethod
-    def of(cls, record: Record) -> Cell:
-        run = record.run
+    def of(cls, run: Run) -> Cell:
         return cls(dataset=run.dataset, protocol=protocol_label(run), variant=run.row or run.variant, budget=run.budget)
 
     def __str__(self) -> str:
@@ -129,11 +129,11 @@ def by_cell(records: Sequence[Record]) -> dict[Cell, tuple[Seen, ...]]:
     """
     found: dict[Cell, dict[int, Seen]] = {}
     for record in records:
-        runs, seed = found.setdefault(Cell.of(record), {}), record.run.seed
+        runs, seed = found.setdefault(Cell.of(record.run), {}), record.run.seed
         if seed in runs:
             raise UsageError(
-                f"seed {seed} of {Cell.of(record)} is there with several recipes or versions, and a gate cannot know "
-                "which is meant. Give it a results folder of its own with --results."
+                f"seed {seed} of {Cell.of(record.run)} is there with several recipes or versions, and a gate cannot "
+                "know which is meant. Give it a results folder of its own with --results."
             )
         runs[seed] = Seen.of(record)
     return {cell: tuple(runs[seed] for seed in sorted(runs)) for cell, runs in found.items()}

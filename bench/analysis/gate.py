@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from bench.analysis.baseline import Cell, Seen
 from bench.analysis.comparison import holm
@@ -96,7 +96,7 @@ def _cell(cell: Cell, before: Sequence[Seen], today: Sequence[Seen], cells: int)
     n, k, mean, std = len(old), len(new), fmean(old), stdev(old)
     now = fmean(new) if k else math.nan
     return Judged(
-        cell, n, mean, std, k, now, critical=float(stats.t.ppf(1 - LEVEL / cells, n - 1)),
+        cell, n, mean, std, k, now, critical=float(special.stdtrit(n - 1, 1 - LEVEL / cells)),
         p=_p(mean - now, standard_error(std, n, k), n), broken=max(0, _failures(today) - _failures(before)),
     )  # fmt: skip
 
@@ -109,7 +109,7 @@ def standard_error(std: float, n: int, k: int) -> float:
 def _p(drop: float, error: float, n: int) -> float:
     if math.isnan(drop):
         return math.nan
-    return float(stats.t.sf(drop / error, n - 1)) if error > 0 else float(drop <= 0)
+    return float(special.stdtr(n - 1, -drop / error)) if error > 0 else float(drop <= 0)
 
 
 def _accuracies(runs: Sequence[Seen]) -> list[float]:
@@ -144,13 +144,16 @@ def numerics(baseline: Mapping[Cell, Sequence[Seen]], today: Mapping[Cell, Seque
         for new in today.get(cell, ())
         if old.seed == new.seed and old.curve and new.curve
     ]
-    alike = [(cell, old, new) for cell, old, new in pairs if old.numerics == new.numerics]
+    on_cpu = [(cell, old, new) for cell, old, new in pairs if new.numerics.get("device") == "cpu"]
+    alike = [(cell, old, new) for cell, old, new in on_cpu if old.numerics == new.numerics]
     elsewhere = {
         f"{name} {old.numerics.get(name) or 'unknown'} then, {value or 'unknown'} now"
         for _, old, new in pairs
         for name, value in new.numerics.items()
         if old.numerics.get(name) != value
     }
+    if len(on_cpu) < len(pairs):
+        elsewhere.add("bits are promised on a CPU only")
     changed = tuple(
         (cell, old.seed) for cell, old, new in alike if (old.curve, old.accuracy) != (new.curve, new.accuracy)
     )

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out, path_option
-from bench.cli.training import CHECKPOINT_EVERY, TIME_LIMIT, cohort_size, device_of, interval, stoppable, train
+from bench.cli.training import (
+    CHECKPOINT_EVERY,
+    TIME_LIMIT,
+    cohort_size,
+    deadline_of,
+    device_of,
+    interval,
+    stoppable,
+    train,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +76,7 @@ def ablate(
         settings=set_ or [], steps=steps, scale=scale,
     )  # fmt: skip
     place, processes, size = device_of(device), count(jobs, "--jobs"), cohort_size(cohort)
+    every, deadline = interval(checkpoint_every), deadline_of(time_limit)
     check(options)
     loaded = DataSource(dataset, data or default_data()).load()
     base = kind.recipe_type.model_validate(plan(options, loaded)[0].recipe)
@@ -78,9 +88,8 @@ def ablate(
     source = DataSource(dataset, data or default_data(), None, index_file_of(options))
     runs = list({run.id: run for grid in grids.values() for run in grid}.values())
     processes = 1 if place.type == "cuda" and jobs is None else processes
-    with stoppable(time_limit) as orders:
-        plugins, every = tuple(plugin or []), interval(checkpoint_every)
-        job = Job(results, source, str(place), plugins, checkpoint_every=every, orders=orders)
+    with stoppable(deadline) as orders:
+        job = Job(results, source, str(place), tuple(plugin or []), checkpoint_every=every, orders=orders)
         train(runs, loaded, store, job, place, processes, size, f"{len(rows)} recipes, {len(runs)} runs")
     title = f"{kind.name} on {loaded.name}, {runs[0].protocol}: techniques added (+) and removed (-)"
     accuracies = {name: _accuracies(store, grid) for name, grid in grids.items()}
@@ -93,7 +102,7 @@ def _accuracies(store: Store, runs: list[Run]) -> dict[int, pd.Series[float]]:
     """Budget -> accuracy by seed; missing for runs that failed or diverged, or that another process has in training."""
     from bench.analysis.runs import runs_frame
 
-    frame = runs_frame([store.get(run.id) for run in runs if store.holds(run)], "last")
+    frame = runs_frame([store.record(run) for run in runs if store.holds(run)], "last")
     by_budget = {budget: own.set_index("seed")["accuracy"] for budget, own in frame.groupby("budget")}
     seeds = list(dict.fromkeys(run.seed for run in runs))
     return {budget: by_budget[budget].reindex(seeds) for budget in dict.fromkeys(run.budget for run in runs)}

@@ -59,7 +59,8 @@ def gate(
     if update is not None and set_:
         raise UsageError("--set and --update exclude each other: a baseline records the recipes as they are.")
     try:
-        place, processes = device_of(device), count(jobs, "--jobs")
+        place = device_of(device)
+        processes = 1 if place.type == "cuda" and jobs is None else count(jobs, "--jobs")
         measure = _Measure(results, no_run, set_ or [], data or default_data(), place, processes)
         return _update(update, str(suite), measure) if update is not None else _check(Path(str(baseline)), measure)
     except (UsageError, typer.Exit):
@@ -81,7 +82,11 @@ class _Measure:
     processes: int
 
     def __call__(self, name: str, content: dict[str, Any]) -> list[Record]:
-        """The records of the suite's runs; without training, those of the same cells where they are not there."""
+        """The records of the suite's runs; without training, those of the same cells where they are not there.
+
+        Raises:
+            UsageError: runs of the suite are stored, but other code has made them.
+        """
         from bench.cli.grids import grids
         from bench.execution.worker import Job
         from bench.grid import suites
@@ -90,24 +95,51 @@ class _Measure:
         store, suite = Store(self.results), suites.parse(content, name)
         parts = [{**part, "set": [*part.get("set", []), *self.settings]} for part in suite.parts]
         planned = [grid.load() for grid in grids(suites.Suite(tuple(parts), suite.rows), {}, None, self.data)]
-        runs = [run for _, _, own in planned for run in own]
+        runs = list({run.id: run for _, _, own in planned for run in own}.values())
         if self.no_run:
             return _stored(store, runs)
         store.writable()
+        _refuse_other_code(store, runs)
         with stoppable(None) as orders:
             for source, dataset, own in planned:
                 job = Job(self.results, source, str(self.place), orders=orders)
                 train(own, dataset, store, job, self.place, self.processes, None, f"{len(own)} runs")
-        return [store.get(run.id) for run in runs]
+        return [store.record(run) for run in runs]
+
+
+def _is_of_this_code(record: Record) -> bool:
+    from bench.execution.provenance import source_hash
+
+    return bool(record.provenance.get("source") == source_hash())
+
+
+def _refuse_other_code(store: Store, runs: list[Run]) -> None:
+    """Stored runs of other code would be taken for today's: their ids are the same, whatever the code computes."""
+    others = [run.id for run in runs if store.has(run) and not _is_of_this_code(store.record(run))]
+    if others:
+        raise UsageError(
+            f"{len(others)} runs in {shorten(store.root)!r} (e.g. {others[0]}) were made by other code than this, and "
+            "would say nothing about it. Name a new folder with --results, or judge them as they are with --no-run."
+        )
 
 
 def _stored(store: Store, runs: list[Run]) -> list[Record]:
-    """What is stored of the runs; of a cell where nothing of them is, the runs of any other recipe."""
-    from bench.analysis.baseline import Cell
+    """What is stored of the runs; of a cell where nothing of them is, its runs of any other recipe.
 
-    records, planned = store.records() if store.root.is_dir() else [], {run.id for run in runs}
-    known = {Cell.of(record) for record in records if record.id in planned}
-    return [record for record in records if record.id in planned or Cell.of(record) not in known]
+    Stale runs, which today's code would not produce, count as missing.
+    """
+    from bench.analysis.baseline import Cell
+    from bench.grid.stale import is_stale
+
+    planned, wanted = {run.id for run in runs}, {Cell.of(run) for run in runs}
+    found = [r for r in (store.records() if store.root.is_dir() else []) if Cell.of(r.run) in wanted]
+    fresh = [record for record in found if not is_stale(record.run)]
+    if len(fresh) < len(found):
+        out.print(f"{len(found) - len(fresh)} stale runs do not count: today's code would not produce them")
+    if others := sum(not _is_of_this_code(record) for record in fresh):
+        out.print(f"{others} of {len(fresh)} runs were made by other code than this: the verdict is about that code")
+    known = {Cell.of(record.run) for record in fresh if record.id in planned}
+    return [record for record in fresh if record.id in planned or Cell.of(record.run) not in known]
 
 
 def _update(path: Path, suite: str, measure: _Measure) -> int:
@@ -120,7 +152,9 @@ def _update(path: Path, suite: str, measure: _Measure) -> int:
     cells = by_cell(measure(Path(suite).stem, content))
     few = [str(cell) for cell, runs in cells.items() if sum(run.accuracy is not None for run in runs) < FEWEST]
     if few or not cells:
-        out.print(f"TOO LITTLE MEASURED: a baseline needs {FEWEST} runs per cell; not so: {'; '.join(few)}")
+        out.print(
+            f"TOO LITTLE MEASURED: a baseline needs {FEWEST} runs per cell; not so: {'; '.join(few)}", markup=False
+        )
         return INCOMPLETE
     Baseline(name=Path(suite).stem, suite=content, cells=tuple(cells.items())).write(path)
     runs = sum(len(own) for own in cells.values())
@@ -135,7 +169,7 @@ def _check(path: Path, measure: _Measure) -> int:
 
     baseline = Baseline.read(path)
     before = dict(baseline.cells)
-    today = by_cell([record for record in measure(baseline.name, baseline.suite) if Cell.of(record) in before])
+    today = by_cell([record for record in measure(baseline.name, baseline.suite) if Cell.of(record.run) in before])
     judged = judge(before, today)
     out.print("\n" + gate_report(judged, numerics(before, today)), markup=False)
     out.print(conclusion(judged), markup=False)

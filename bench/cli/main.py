@@ -8,7 +8,7 @@ import typer
 
 from bench.cli import ablate, compare, gate, models, results, run, tools  # noqa: F401  (they add their commands to `app`)
 from bench.cli.app import INTERRUPTED, USAGE, app
-from bench.errors import UsageError, shorten
+from bench.errors import UsageError, printable, shorten
 
 LONGEST_MESSAGE = 1400  # characters
 NUMBERS = {"valid integer": "a whole number", "valid number": "a number", "valid float": "a number"}  # in typer's words
@@ -45,5 +45,5 @@ def _misfit(error: Exception, words: list[str]) -> str | None:
 
 
 def _refuse(message: str) -> None:
-    print(f"error: {shorten(message, LONGEST_MESSAGE)}", file=sys.stderr)
+    print(f"error: {printable(shorten(message, LONGEST_MESSAGE))}", file=sys.stderr)
     sys.exit(USAGE)

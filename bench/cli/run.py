@@ -97,7 +97,7 @@ def run(
     chosen = suites.load(suite) if suite is not None else None
     asked = grids(chosen, {k: v for k, v in typed.items() if v is not None}, recipe, data or default_data())
     store = Store(results)
-    interval(checkpoint_every), deadline_of(time_limit)  # refused now, if they are to be
+    every, deadline = interval(checkpoint_every), deadline_of(time_limit)
     if not dry_run:
         store.writable()
     runs: dict[str, Any] = {}  # two parts of a suite may hold the same one
@@ -107,8 +107,8 @@ def run(
             cohorts = group([r for r in own if not store.has(r)], loaded, place, processes, size)
             out.print(describe_grid(own, cohorts, loaded, place, processes, source), markup=False)
         return 0
-    keep, every = (save_weights, save_logits, samples), interval(checkpoint_every)
-    with stoppable(time_limit) as orders:
+    keep = (save_weights, save_logits, samples)
+    with stoppable(deadline) as orders:
         for source, loaded, own in planned:
             missing = [r for r in own if not store.has(r)]
             job = Job(results, source, str(place), tuple(plugin or []), *keep, every, orders)
@@ -130,7 +130,7 @@ def _draw(store: Any, runs: Any, dataset: Any) -> None:
     brightest = brightest_of(dataset.train_images, dataset.divisor, dataset.shift)
     made, silent = [], set()
     for run in runs:
-        samples = samples_of(store, store.get(run.id)) if store.holds(run) else None
+        samples = samples_of(store, store.record(run)) if store.holds(run) else None
         if samples is None:
             silent.add(run.label)
         else:
@@ -147,7 +147,7 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     from bench.grid.stale import recipe_identity
     from bench.reporting.tables import render, supervised_hint
 
-    records = [store.get(run.id) for run in runs]
+    records = [store.record(run) for run in runs]
     summary = cells(runs_frame(records, "last", recipe_identity))
     out.print("\n" + render(summary, "markdown"), markup=False)
     failed = [record for record in records if record.status == "failed"]

@@ -72,11 +72,10 @@ def interval(seconds: float | None) -> float:
 
 
 @contextmanager
-def stoppable(time_limit: str | None) -> Iterator[Orders]:
-    """Around all training of a command: Ctrl-C, SIGTERM and the time limit stop it at a checkpoint."""
+def stoppable(deadline: float | None) -> Iterator[Orders]:
+    """Around all training of a command: Ctrl-C, SIGTERM and the deadline stop it at a checkpoint."""
     from bench.execution.stopping import interruptible
 
-    deadline = deadline_of(time_limit)
     try:
         with interruptible(deadline, lambda text: out.print(text, markup=False)) as orders:
             yield orders
@@ -95,17 +94,19 @@ def train(
         typer.Exit: it was told to stop before all were done; what is saved and how to go on has been said.
     """
     from bench.execution import launch, rounds
+    from bench.execution.rounds import failures, unsettled
     from bench.reporting.live import Display
 
     def say(text: str) -> None:
         out.print(text, markup=False)
 
     say(f"{what}, {sum(store.has(run) for run in runs)} of them already stored")
-    for cohorts in rounds(runs, dataset, store, place, processes, size, job.orders, say):
+    before = failures(runs, store)
+    for cohorts in rounds(runs, dataset, store, place, processes, size, job.orders, say, before):
         say(f"{len(cohorts)} cohorts to train with {processes} worker processes")
         with Display(store, cohorts, out):
             launch(cohorts, job, processes)
-    if job.orders.given() and (left := sum(not store.holds(run) for run in runs)):
+    if job.orders.given() and (left := len(unsettled(runs, store, before))):
         why = "Time limit reached" if job.orders.overdue() else "Interrupted"
         say(f"\n{why}: {left} of {len(runs)} runs are unfinished; those that had begun have a checkpoint. To go on:")
         say("  " + shlex.join(["bench", *sys.argv[1:]]))

@@ -22,6 +22,7 @@ def save_artefacts(
         return record
     averaged = record.accuracy_of == "ema"
     base = store.path(record.run)
+    store.refuse_links(base)
     base.parent.mkdir(parents=True, exist_ok=True)
     artefacts = {}
     if weights:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from filelock import Timeout
 from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.externals.loky import BrokenProcessPool
 
 from bench.execution.cohorts import Cohort
 from bench.execution.records import failure
+from bench.execution.stopping import ignore_signals
 from bench.execution.worker import Job, work
-from bench.store import Store, append_progress, read_progress
+from bench.grid import Run
+from bench.store import Store, append_progress, read_progress, storing
 
 RETURNED = ("finished", "stopped")  # last events of a cohort whose worker came back
 
@@ -47,21 +50,31 @@ def _train_alone(store: Store, cohort: Cohort, job: Job) -> None:
         half = len(missing) // 2
         for part in (missing[:-half], missing[-half:]):
             _train_alone(store, Cohort(cohort.name, part), job)
-    else:
-        for run in missing:
-            store.write(failure(run, job.origin(), "the worker process was killed, twice (out of memory?)"))
-        event = {"event": "finished", "runs": len(missing), "failed": len(missing)}
-        append_progress(store.progress_path(cohort.name), event)
+        return
+    for run in missing:
+        _record_death(store, run, cohort, job)
+
+
+def _record_death(store: Store, run: Run, cohort: Cohort, job: Job) -> None:
+    with storing(store.root):
+        try:
+            with store.lock(run.id).acquire(timeout=0):
+                if not store.has(run):
+                    store.write(failure(run, job.origin(), "the worker process was killed, twice (out of memory?)"))
+        except Timeout:  # somebody else has taken it over
+            return
+        append_progress(store.progress_path(cohort.name), {"event": "finished", "runs": 1, "failed": 1})
 
 
 def _all_returned(cohorts: Sequence[Cohort], job: Job, jobs: int) -> bool:
     """Whether all workers came back; False when one was killed."""
     try:
         # with n_jobs=1 joblib would train in this process, which must survive: so two workers, and one job in flight
-        Parallel(n_jobs=max(2, min(jobs, len(cohorts))), backend="loky", batch_size=1, pre_dispatch=jobs)(
-            delayed(work)(cohort, job) for cohort in cohorts
-        )
-    except TerminatedWorkerError:
+        Parallel(
+            n_jobs=max(2, min(jobs, len(cohorts))), backend="loky", batch_size=1, pre_dispatch=jobs,
+            initializer=ignore_signals,
+        )(delayed(work)(cohort, job) for cohort in cohorts)  # fmt: skip
+    except BrokenProcessPool:
         return False
     return True
 

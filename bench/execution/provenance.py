@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -88,8 +89,15 @@ def _git_revision() -> str | None:
 
 
 def _processor() -> str:
+    """The CPU's name, family and model, and the vectors that torch uses: where they are alike, bits are, too.
+
+    A virtual machine's CPU may go by a name that several generations share.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        lines = []
+    facts = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line)
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    kind = f" (family {facts['cpu family']}, model {facts['model']})" if {"cpu family", "model"} <= facts.keys() else ""
+    return f"{name}{kind}, {torch.backends.cpu.get_cpu_capability()}"

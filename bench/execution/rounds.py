@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -18,18 +18,21 @@ WAIT = 0.5  # seconds between two looks at runs that others hold
 
 def rounds(
     runs: Sequence[Run], dataset: Dataset, store: Store, device: torch.device, jobs: int, size: int | None,
-    orders: Orders, say: Callable[[str], None],
+    orders: Orders, say: Callable[[str], None], before: Mapping[str, int | None],
 ) -> Iterator[list[Cohort]]:  # fmt: skip
     """Cohorts to train now; and again, after those have been trained, until every run is settled or orders are to stop.
 
     Runs that another call holds are left out and awaited: what it stores is not repeated, and what it leaves behind
     when it dies is taken over. A run that fails is tried once per call.
+
+    Args:
+        before: `failures` when the call began.
     """
     store.make()
-    before = {run.id: store.failure_stamp(run) for run in runs}
+    _tidy(runs, store)
     told = False
     while not orders.given():
-        left = [run for run in runs if not _settled(run, store, before[run.id])]
+        left = unsettled(runs, store, before)
         free = [run for run in left if not store.held(run.id)]
         if free:
             yield cohorts_of(free, dataset, store, device, jobs, size)
@@ -64,6 +67,20 @@ def _interrupted(runs: Sequence[Run], store: Store) -> list[Cohort]:
     return found
 
 
-def _settled(run: Run, store: Store, failed_before: int | None) -> bool:
-    """Whether the run is stored, or has failed since the call began."""
-    return store.has(run) or store.failure_stamp(run) not in (None, failed_before)
+def failures(runs: Sequence[Run], store: Store) -> dict[str, int | None]:
+    """When each run was recorded as failed; None for those that were not."""
+    return {run.id: store.failure_stamp(run) for run in runs}
+
+
+def unsettled(runs: Sequence[Run], store: Store, before: Mapping[str, int | None]) -> list[Run]:
+    """The runs that are not stored, and have not failed since `before` was taken."""
+    return [
+        run for run in runs if not store.has(run) and store.failure_stamp(run) in (None, before[run.id])
+    ]  # fmt: skip
+
+
+def _tidy(runs: Sequence[Run], store: Store) -> None:
+    """Deletes the checkpoints of runs that are stored: their call was killed before it could."""
+    for run in runs:
+        if store.checkpoints.steps(run.id) and store.has(run) and not store.held(run.id):
+            store.checkpoints.delete(run.id)

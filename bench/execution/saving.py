@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import registry
 from bench.execution.provenance import environment
 from bench.grid import Run
 from bench.store import Checkpoint, Store, storing
 from bench.training.sampling import Samples
-from bench.training.state import load_run_states, run_states
+from bench.training.state import load_run_states, run_state
 from bench.training.trainer import Trainer
 
 
@@ -36,7 +38,8 @@ class Saver:
         """Now, unless this step is saved already."""
         if self.trainer.at > self.saved_at:
             cohort = tuple(run.id for run in self.runs)
-            for index, (run, state) in enumerate(zip(self.runs, run_states(self.trainer), strict=True)):
+            for index, run in enumerate(self.runs):
+                state = run_state(self.trainer, index)
                 state["resumed_at"] = list(self.resumed[index])
                 if self.samples is not None:
                     state["samples"] = self.samples.run_state(index)
@@ -57,10 +60,13 @@ def restore(trainer: Trainer, samples: Samples | None, checkpoints: Sequence[Che
         samples.load_run_states([state.get("samples", {}) for state in states])
 
 
-def made_by(plugins: Sequence[Path], device: str) -> dict[str, str]:
-    """What a run must not change in its middle: the code, torch and the kind of device."""
+def made_by(variant: str, plugins: Sequence[Path], device: str) -> dict[str, str]:
+    """What a run must not change in its middle: its code, torch, and what else its bits depend on."""
     facts = environment()
     digest = hashlib.sha256(facts["source"].encode())
-    for plugin in plugins:
-        digest.update(Path(plugin).read_bytes())
-    return {"code": digest.hexdigest()[:16], "torch": facts["packages"]["torch"], "device": device.partition(":")[0]}
+    own = inspect.getsourcefile(registry.get(variant))
+    for file in (*plugins, *([Path(own)] if own else [])):
+        digest.update(Path(file).read_bytes())
+    kind = device.partition(":")[0]
+    found = {"code": digest.hexdigest()[:16], "torch": facts["packages"]["torch"], "device": kind}
+    return found if kind != "cpu" else found | {"processor": facts["processor"], "mkl": facts["mkl_cbwr"]}

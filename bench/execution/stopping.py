@@ -81,11 +81,17 @@ class Watch:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """SIGTERM, to a worker alone, makes it stop as well. Ctrl-C reaches all of a terminal's processes: the parent
-        passes it on, so a worker of its own process ignores it."""
-        ignored: dict[Any, Any] = {} if self.orders.parent in (None, os.getpid()) else {signal.SIGINT: signal.SIG_IGN}
-        with handling({signal.SIGTERM: self._on_signal, **ignored} if ignored else {}):
+        """SIGTERM, to a worker alone, makes it stop as well."""
+        own_process = self.orders.parent not in (None, os.getpid())
+        with handling({signal.SIGTERM: self._on_signal} if own_process else {}):
             yield
+
+
+def ignore_signals() -> None:
+    """For a worker that has nothing to do, or is told by its parent: Ctrl-C reaches all of a terminal's processes, and
+    a worker that died of it would take the others, which are about to save, with it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

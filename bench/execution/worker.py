@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import time
 import traceback
@@ -17,6 +18,7 @@ from filelock import Timeout
 
 from bench import registry
 from bench.datasets import Dataset, Split, make_split
+from bench.errors import shorten
 from bench.execution.artefacts import save_artefacts
 from bench.execution.cohorts import Cohort, DataSource, variant_of
 from bench.execution.provenance import environment
@@ -24,7 +26,7 @@ from bench.execution.records import describe, failure
 from bench.execution.saving import Saver, made_by, restore
 from bench.execution.stopping import Orders, Stopped, Watch
 from bench.grid import Run
-from bench.store import Record, StorageError, Store, append_progress, storing
+from bench.store import ConflictError, Record, StorageError, Store, append_progress, storing
 from bench.training.sampling import Samples
 from bench.training.trainer import Trainer
 
@@ -83,7 +85,7 @@ class Work:
         self.cohort, self.job, self.store = cohort, job, Store(job.results)
         self.progress = self.store.progress_path(cohort.name)
         self.watch = Watch(job.orders)
-        self.made_by = made_by(job.plugins, job.device)
+        self.made_by = made_by(cohort.runs[0].variant, job.plugins, job.device)
 
     def do(self) -> None:
         with self.watch.listening(), contextlib.ExitStack() as locks:
@@ -126,38 +128,43 @@ class Work:
         for run in runs:
             found, notes = self.store.checkpoints.load(run, self.made_by)
             for note in notes:
-                self.report({"event": "warning", "text": note})
+                self._warn(note)
             parts.setdefault(found.head.step if found else 0, []).append(run)
         return parts.values()
 
     def _attempt(self, runs: list[Run]) -> int:
         """Trains and stores runs, in halves where memory does not suffice; how many failed or diverged."""
         try:
-            records = self._train(runs)
-        except (Stopped, StorageError):
+            return sum(record.status != "done" for record in self._train(runs))
+        except (Stopped, StorageError, ConflictError):
             raise
         except Exception as error:  # a worker's failure is a result: recorded, shown, tried again by the next call
             reason, trace, short = f"{type(error).__name__}: {error}", traceback.format_exc(), _is_lack_of_memory(error)
-            records = [failure(run, self.job.origin(), reason, trace) for run in runs]
-        else:
-            short = False
         if short and len(runs) > 1:  # out of the handler, whose traceback keeps the failed cohort in memory
             half = len(runs) // 2
-            text = f"out of memory with {len(runs)} runs together; tried again with {len(runs) - half}"
-            self.report({"event": "warning", "text": text})
+            self._warn(f"out of memory with {len(runs)} runs together; tried again with {len(runs) - half}")
+            _free_memory()
             return sum(self._attempt(part) for some in (runs[:-half], runs[-half:]) for part in self._equally_far(some))
-        for record in records:
+        for run in runs:  # their checkpoints stay: they go on from there when they are tried again
             with storing(self.store.root):
-                self.store.write(record)
-            if record.status != "failed":  # which goes on from its checkpoint when it is tried again
-                self.store.checkpoints.delete(record.id)
-        return sum(record.status != "done" for record in records)
+                self.store.write(failure(run, self.job.origin(), reason, trace))
+        return len(runs)
+
+    def _warn(self, text: str) -> None:
+        self.report({"event": "warning", "text": text})
 
     def _train(self, runs: list[Run]) -> list[Record]:
+        """Trains runs and stores them."""
         job, dataset, device = self.job, _dataset(self.job.data), torch.device(self.job.device)
         trainer, splits = prepare(runs, dataset, device, job.data.index_file)
         samples = Samples(trainer) if job.samples else None
-        resumed = self._resume(runs, trainer, samples)
+        try:
+            resumed = self._resume(runs, trainer, samples)
+        except Exception as error:
+            self._warn(f"{len(runs)} checkpoints do not fit their runs ({shorten(error)}); the runs start from step 0")
+            for run in runs:
+                self.store.checkpoints.delete(run.id)
+            return self._train(runs)
         saver = Saver(trainer, runs, samples, resumed, self.store, job.checkpoint_every, self.made_by)
         report = self._reporter()
 
@@ -173,11 +180,18 @@ class Work:
         trainer.train(after_a_step)
         further = [{"origin": job.origin(), "resumed_at": steps} for steps in resumed]
         records = describe(runs, trainer, splits, dataset, further)
-        with storing(self.store.root):
-            return [
-                save_artefacts(record, index, trainer, samples, self.store, job.save_weights, job.save_logits)
-                for index, record in enumerate(records)
-            ]
+        conflicts = []
+        for index, record in enumerate(records):  # one by one: what is stored is stored, whatever befalls the next
+            with storing(self.store.root):
+                whole = save_artefacts(record, index, trainer, samples, self.store, job.save_weights, job.save_logits)
+                try:
+                    self.store.write(whole)
+                except ConflictError as error:
+                    conflicts.append(error)
+            self.store.checkpoints.delete(record.id)
+        if conflicts:
+            raise conflicts[0]
+        return records
 
     def _resume(self, runs: list[Run], trainer: Trainer, samples: Samples | None) -> list[list[int]]:
         """Goes on from the runs' checkpoints, if they have any; for each run the steps where it was ever resumed."""
@@ -220,6 +234,12 @@ def _event(trainer: Trainer) -> dict[str, Any]:
 def _is_lack_of_memory(error: Exception) -> bool:
     memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
     return memory or (isinstance(error, RuntimeError) and any(text in str(error).lower() for text in NO_MEMORY))
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @lru_cache(maxsize=1)

@@ -41,9 +41,11 @@ def gate_report(judged: Sequence[Judged], numerics: Numerics) -> str:
 def _verdict(cell: Judged) -> str:
     if cell.broken:
         return f"REGRESSION ({cell.broken} more failed or diverged)"
+    if cell.regressed:
+        return "REGRESSION"
     if not cell.measured:
         return "not measured" if not cell.k else f"too little measured (n={cell.k})"
-    return "REGRESSION" if cell.regressed else "ok"
+    return "ok"
 
 
 def _exact(numerics: Numerics) -> str:
@@ -55,10 +57,11 @@ def _exact(numerics: Numerics) -> str:
             "By itself no regression. If it is meant, raise the variant's version or NUMERICS_VERSION and record the "
             "baseline anew with --update; if not, something has changed that should not have."
         )
+    elsewhere = "; ".join(numerics.elsewhere)
     if numerics.compared:
-        return f"Exact tier: all {numerics.compared} curves are equal to the bit."
-    why = f": {'; '.join(numerics.elsewhere)}" if numerics.elsewhere else " (no run of the same seed)"
-    return f"Exact tier: nothing to compare{why}."
+        others = f" Others were not compared: {elsewhere}." if elsewhere else ""
+        return f"Exact tier: all {numerics.compared} curves are equal to the bit.{others}"
+    return f"Exact tier: nothing to compare ({elsewhere or 'no run of the same seed'})."
 
 
 def conclusion(judged: Sequence[Judged]) -> str:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from bench.errors import printable
 from bench.execution import Cohort
 from bench.store import Store, read_progress
 
@@ -75,7 +76,7 @@ class Display:
 
     def _apply(self, name: str, event: dict[str, Any]) -> None:
         if event.get("event") == "warning":
-            self.console.print(f"{name}: {event.get('text')}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(printable(f"{name}: {event.get('text')}"), markup=False, highlight=False, soft_wrap=True)
             return
         previous = {} if event.get("event") == "started" else self.state.get(name, {})
         self.state[name] = {**previous, **event}

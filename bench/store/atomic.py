@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import uuid
 from collections.abc import Iterator
@@ -32,7 +33,12 @@ def storing(root: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """The file holds the whole content or is not there, whatever happens, a power cut included."""
+    """The file holds the whole content or is not there, whatever happens, a power cut included.
+
+    Only one process at a time may write the same file.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp"):  # by a writer that was killed
+        left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -72,9 +72,10 @@ class Checkpoints:
         folder = self._folder(run.id)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / f"{step:010d}.ckpt", head.model_dump_json().encode() + b"\n" + blob)
-        kept = self._files(run.id)[:KEPT]
+        kept = [path for path in self._files(run.id) if int(path.stem) <= step][:KEPT]
         for other in folder.iterdir():
-            if other not in kept:  # older ones, and what a killed writer has left
+            # older ones; later ones, which were passed over when the run began again; what a killed writer has left
+            if other not in kept and not other.is_dir():
                 other.unlink()
 
     def load(self, run: Run, made_by: Mapping[str, str]) -> tuple[Checkpoint | None, list[str]]:
@@ -100,7 +101,14 @@ class Checkpoints:
         """The newest readable head of each run that has checkpoints, by id."""
         for folder in sorted(self.root.glob("[0-9a-f]*")):
             heads = (_head(path)[0] for path in self._files(folder.name))
-            head = next((head for head in heads if head is not None and head.run.id == folder.name), None)
+            head = next(
+                (
+                    head
+                    for head in heads
+                    if head is not None and head.run.id == folder.name and folder.name in head.cohort
+                ),
+                None,
+            )
             if head is not None:
                 yield head
 
@@ -149,15 +157,18 @@ def _read(path: Path, run: Run, made_by: Mapping[str, str]) -> tuple[Checkpoint 
     head, problem = _head(path)
     if head is None:
         return None, problem
-    if head.run.id != run.id or head.step != int(path.stem):
+    if head.run.id != run.id or head.step != int(path.stem) or run.id not in head.cohort:
         return None, "is of another run or step than its name says"
     changed = [f"{name} {head.made_by.get(name)}, now {value}" for name, value in made_by.items()
                if head.made_by.get(name) != value]  # fmt: skip
     if changed:
         return None, f"was made by other code or another machine ({'; '.join(changed)})"
-    with path.open("rb") as file:
-        file.readline(LONGEST_HEAD)
-        blob = file.read()
+    try:
+        with path.open("rb") as file:
+            file.readline(LONGEST_HEAD)
+            blob = file.read()
+    except OSError as error:
+        return None, f"cannot be read ({error.strerror})"
     if len(blob) != head.size or hashlib.sha256(blob).hexdigest() != head.sha256:
         return None, f"is damaged ({len(blob)} of {head.size} bytes, or others than were written)"
     try:

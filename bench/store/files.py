@@ -46,7 +46,7 @@ class Store:
     def lock(self, run_id: str) -> FileLock:
         """The lock of one run, to be held while it is trained and stored; it is freed when its holder dies."""
         folder = self.root / ".locks"
-        self._refuse_links(folder)
+        self.refuse_links(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{run_id}.lock")
 
@@ -63,7 +63,9 @@ class Store:
         return False
 
     def progress_path(self, name: str) -> Path:
-        return self.root / ".progress" / f"{_slug(name)}.jsonl"
+        path = self.root / ".progress" / f"{_slug(name)}.jsonl"
+        self.refuse_links(path)
+        return path
 
     def write(self, record: Record) -> None:
         """Store a record, whole or not at all. The writer holds the run's lock.
@@ -74,7 +76,7 @@ class Store:
             ConflictError: the run is stored with other content.
         """
         path = self._place(record.run)
-        self._refuse_links(path)
+        self.refuse_links(path)
         if path.exists() and (stored := self._read(path)).status != "failed":
             if differences := _differences(stored.content(), record.content()):
                 raise ConflictError(_conflict(path, stored, differences))
@@ -103,6 +105,10 @@ class Store:
         if os.path.exists(path):
             return path
         return next(iter(self.root.glob(f"[!.]*/{path.parent.name}/{path.name}")), path)
+
+    def record(self, run: Run) -> Record:
+        """The record of a run that is stored."""
+        return self._read(self._place(run))
 
     def records(self) -> list[Record]:
         """All records, ordered by path.
@@ -157,7 +163,11 @@ class Store:
                 with contextlib.suppress(OSError):  # somebody else has put something into it meanwhile
                     folder.rmdir()
 
-    def _refuse_links(self, path: Path) -> None:
+    def refuse_links(self, path: Path) -> None:
+        """
+        Raises:
+            UsageError: the path leads out of the folder.
+        """
         if not path.resolve().is_relative_to(self.root.resolve()):
             _refuse(
                 path,
@@ -174,7 +184,7 @@ class Store:
         return sorted(file for file in files if not any(p.startswith(".") for p in file.relative_to(self.root).parts))
 
     def _read(self, path: Path) -> Record:
-        self._refuse_links(path)
+        self.refuse_links(path)
         try:
             data = json.loads(path.read_bytes(), parse_constant=_no_constant)
         except (OSError, ValueError, RecursionError) as error:

@@ -20,11 +20,12 @@ RunState = dict[str, Any]  # of tensors, numbers, texts, lists and dicts: what `
 
 
 def run_states(trainer: Trainer) -> list[RunState]:
-    """One state per run; nothing in it shares memory with the trainer."""
-    return [_run_state(trainer, run) for run in range(trainer.runs)]
+    """One state per run."""
+    return [run_state(trainer, run) for run in range(trainer.runs)]
 
 
-def _run_state(trainer: Trainer, run: int) -> RunState:
+def run_state(trainer: Trainer, run: int) -> RunState:
+    """The state of one run; nothing in it shares memory with the trainer."""
     return {
         "at": trainer.at,
         "seconds": trainer.seconds,

@@ -21,7 +21,7 @@ from bench.training.evaluation import Evaluator
 from bench.training.executor import assemble, choose
 from bench.training.historical import History
 from bench.training.schedule import Schedule
-from bench.variant import Noise, Phase, Player, Variant
+from bench.variant import Adam, Noise, Phase, Player, Variant
 
 PART = 5000  # images at once, where all are looked at
 
@@ -140,8 +140,9 @@ class Trainer:
         losses, logs, state = self.executor.losses(player.loss, frozenset(player.networks), batch, tape, self.state, at)
         for group in self.optimisers[player.name].param_groups:
             group["lr"] = player.lr * player.schedule(progress)
-            if player.beta1 is not None:
-                group["betas"] = (player.beta1(progress), group["betas"][1])
+            if isinstance(player.optimiser, Adam):
+                beta1 = player.optimiser.betas[0] if player.beta1 is None else player.beta1(progress)
+                group["betas"] = (beta1, group["betas"][1])
         histories = self.histories.get(player.name, [])
         for history in histories:
             history.pull()

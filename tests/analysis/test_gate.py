@@ -152,7 +152,7 @@ def test_the_exact_tier_compares_equal_seeds_on_equal_machines() -> None:
     assert "NUMERICS CHANGED in 2 of 5 curves (fm at 20 labels, seed 0, fm at 20 labels, seed 1)" in gate_report(
         judged, changed
     )
-    assert "nothing to compare: torch 2.9 then, 3.0 now" in gate_report(judged, elsewhere)
+    assert "nothing to compare (torch 2.9 then, 3.0 now)" in gate_report(judged, elsewhere)
 
 
 def test_a_baseline_is_written_and_read(tmp_path: Path) -> None:

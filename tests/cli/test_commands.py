@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -152,6 +153,38 @@ def test_runs_that_another_process_holds_are_awaited(stores: bool, bench_cli: Cl
     assert "1 runs are in training by another process; waiting" in out
     assert [record.content() for record in store.records()] == [first.content(), second.content()]
     assert (store.get(first.id).provenance == {"by": "the other one"}) == stores
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_list_runs_shows_what_is_in_training(running: bool, bench_cli: Cli, tmp_path: Path) -> None:
+    assert bench_cli(*WORDS).code == 0
+    store = Store(tmp_path / "results" / "runs")
+    first, second = (record.run for record in store.records())
+    store.path(first).unlink()
+    store.checkpoints.save(first, 1, {"at": 1}, (first.id,), {})
+    store.checkpoints.save(second, 1, {"at": 1}, (second.id,), {})  # left over: that run is done
+    with store.lock(first.id) if running else contextlib.nullcontext():
+        _, out, _ = bench_cli("list", "runs")
+    done, begun = out.splitlines()
+    assert done.split("  ")[:2] == [second.id, "done"]
+    state = "running" if running else "interrupted"
+    assert begun.split("  ")[:3] == [first.id, f"{state} (saved at step 1 of 2)", "digits"]
+
+
+def test_no_plug_in_is_loaded_that_is_not_named(bench_cli: Cli, tmp_path: Path) -> None:
+    """A results folder from somebody else names a plug-in; reading it, and repeating a run of it, runs no such code."""
+    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('executed').touch()")
+    assert bench_cli(*WORDS).code == 0
+    store = Store(tmp_path / "results" / "runs")
+    for record in store.records():
+        origin = record.provenance["origin"] | {"plugins": [str(tmp_path / "evil.py")]}
+        path = store.path(record.run)
+        path.unlink()
+        store.write(record.model_copy(update={"provenance": record.provenance | {"origin": origin}}))
+    for words in (["list", "runs"], ["table"], ["compare"], ["show", store.records()[0].id], WORDS):
+        assert bench_cli(*words).code == 0
+    assert not (tmp_path / "executed").exists()
+    assert "--plugin" in bench_cli("show", store.records()[0].id).out  # which is only said
 
 
 def test_a_time_limit_ends_a_call_that_waits(bench_cli: Cli, tmp_path: Path) -> None:

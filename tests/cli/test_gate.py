@@ -47,12 +47,29 @@ def baseline(bench_cli: Cli, kept: Path) -> Path:
 
 def test_the_same_code_passes_to_the_bit(bench_cli: Cli, baseline: Path, kept: Path) -> None:
     (kept / "small.yaml").unlink(missing_ok=True)  # the baseline knows its suite
-    code, out, _ = bench_cli("gate", str(baseline), "--results", str(kept / "runs"), "--no-run")
+    code, out, _ = bench_cli("gate", str(baseline))  # trains anew, into another folder
     assert code == 0
+    assert "5 runs, 0 of them already stored" in out
     assert "all 5 curves are equal to the bit" in out
     assert "PASS: no regression in 1 cells" in out
 
 
+def test_runs_of_other_code_are_not_taken_for_todays(
+    bench_cli: Cli, baseline: Path, kept: Path, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "results" / "runs")
+    for record in Store(kept / "runs").records():
+        store.write(record.model_copy(update={"provenance": record.provenance | {"source": "another"}}))
+    code, _, err = bench_cli("gate", str(baseline))
+    assert code == 2
+    assert "5 runs in 'results/runs'" in err
+    assert "were made by other code than this" in err
+    code, out, _ = bench_cli("gate", str(baseline), "--no-run")
+    assert code == 0
+    assert "5 of 5 runs were made by other code than this" in out
+
+
+@pytest.mark.slow
 def test_the_sign_of_feature_matching_goes_red(bench_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fm = registry.get("fm")
     original = fm.generator_loss  # type: ignore[attr-defined]
@@ -146,21 +163,24 @@ def test_too_little_is_no_pass(bench_cli: Cli, baseline: Path, kept: Path, tmp_p
     assert not (tmp_path / "new.json").exists()
 
 
-def test_runs_of_another_recipe_are_matched_by_their_cell(
-    bench_cli: Cli, baseline: Path, kept: Path, tmp_path: Path
-) -> None:
-    store = Store(tmp_path / "other")
-    for record in Store(kept / "runs").records():
-        run = record.run.model_copy(update={"id": record.id[::-1], "overrides": {"lr": 0.1}})
-        store.write(record.model_copy(update={"run": run}))
+def test_runs_of_another_recipe_are_matched_by_their_cell(bench_cli: Cli, baseline: Path, tmp_path: Path) -> None:
+    grid = ["--labels", "100", "--seeds", "5", "--steps", "100", "--variants", "fm", "--set", "fm.evaluations=2"]
+    assert bench_cli("run", *grid, "--set", "fm.lr=0.0031", "--results", "other").code == 0
     code, out, _ = bench_cli("gate", str(baseline), "--no-run", "--results", "other")
-    assert code == 0
-    assert "all 5 curves are equal to the bit" in out
-    first = store.records()[0]
-    store.write(first.model_copy(update={"run": first.run.model_copy(update={"id": "f" * 16})}))
+    assert code == 0, out
+    assert "(n=5)" in out
+    assert "NUMERICS CHANGED" in out
+    assert bench_cli("run", *grid, "--set", "fm.lr=0.0032", "--results", "other", "--seeds", "1").code == 0
     code, _, err = bench_cli("gate", str(baseline), "--no-run", "--results", "other")
     assert code == 2
-    assert " of fm, 100 labels (digits, common@100) is there with several recipes" in err
+    assert "seed 0 of fm, 100 labels (digits, common@100) is there with several recipes" in err
+    store = Store(tmp_path / "stale")
+    for record in Store(tmp_path / "other").records()[:3]:
+        store.write(record.model_copy(update={"run": record.run.model_copy(update={"version": 99, "id": "f" * 16})}))
+        break
+    code, out, _ = bench_cli("gate", str(baseline), "--no-run", "--results", "stale")
+    assert code == 3
+    assert "1 stale runs do not count" in out
 
 
 def test_a_crash_is_no_verdict(bench_cli: Cli, baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:

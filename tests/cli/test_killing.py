@@ -25,8 +25,8 @@ GRID = ["--labels", "20,50", "--seeds", "2", "--save-weights", "--plugin", "dead
 STEPS = {"supervised": 400, "fm": 300, "triple": 150}
 KILLS = 20
 
-# A plug-in that can kill its worker while a file is being written. `kills` holds one line per worker process: which
-# call, and the how-manieth of it. It has no variant in use: the bytes of the results do not depend on it.
+# A plug-in that can kill its worker (not the command) while a file is being written. `kills` holds one line per worker
+# process: which call, and the how-manieth of it. Its variant is not in use: the results do not depend on it.
 DEADLY = """
 import os, pathlib, signal
 from bench import registry
@@ -34,7 +34,8 @@ class Deadly(registry.get("supervised")):
     name = "deadly"
 FOLDER = pathlib.Path(__file__).parent
 def take():
-    lines = (FOLDER / "kills").read_text().splitlines() if (FOLDER / "kills").exists() else []
+    is_worker = "loky" in pathlib.Path("/proc/self/cmdline").read_text()
+    lines = (FOLDER / "kills").read_text().splitlines() if is_worker and (FOLDER / "kills").exists() else []
     if lines:
         (FOLDER / "kills").write_text("\\n".join(lines[1:]))
         return lines[0].split()
@@ -128,31 +129,33 @@ def wait_for_checkpoint(results: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(start: Start, folder: Path, reference: Callable) -> None:
     """SIGKILL to the command and its workers; the next call goes on where they were."""
     expected, words = reference("supervised"), [*grid("supervised"), "--checkpoint-every", "0.2"]
-    first = start("killed", *words)
-    wait_for_checkpoint(folder / "killed", first)
+    first = start("once", *words)
+    wait_for_checkpoint(folder / "once", first)
     kill(first)
-    second = start("killed", *words)
+    second = start("once", *words)
     said, _ = second.communicate(timeout=300)
     assert second.returncode == 0, said
-    assert outcome(folder / "killed") == expected
-    assert any(record.provenance["resumed_at"] for record in Store(folder / "killed").records())
-    assert not list((folder / "killed").glob(".checkpoints/*"))
+    assert outcome(folder / "once") == expected
+    assert any(record.provenance["resumed_at"] for record in Store(folder / "once").records())
+    assert not list((folder / "once").glob(".checkpoints/*"))
 
 
 @pytest.mark.slow
 def test_terminated_in_other_cohorts_and_finished(start: Start, folder: Path, reference: Callable) -> None:
-    """SIGTERM saves, and says how to go on; the next calls put the runs into other cohorts."""
+    """SIGTERM to the command, Ctrl-C to all of a terminal's processes: they save, and say how to go on; the next calls
+    put the runs into other cohorts."""
     expected, words = reference("supervised"), [*grid("supervised"), "--checkpoint-every", "3600"]
-    for cohort in ("4", "1"):
-        call = start("turns", *words, "--cohort", cohort)
+    for cohort, number in (("4", signal.SIGTERM), ("1", signal.SIGINT), ("4", signal.SIGINT)):
+        call = start("turns", *words, "--cohort", cohort, "--jobs", "2" if cohort == "1" else "1")
         seen = len(started(folder / "turns"))
         while len(started(folder / "turns")) == seen:
             time.sleep(0.05)
         time.sleep(1)
-        call.send_signal(signal.SIGTERM)
+        call.send_signal(number) if number == signal.SIGTERM else os.killpg(call.pid, number)
         said, _ = call.communicate(timeout=120)
         assert call.returncode == 130, said
         assert "Interrupted: 4 of 4 runs are unfinished" in said
@@ -161,7 +164,7 @@ def test_terminated_in_other_cohorts_and_finished(start: Start, folder: Path, re
     said, _ = last.communicate(timeout=300)
     assert last.returncode == 0, said
     assert outcome(folder / "turns") == expected
-    assert all(record.provenance["resumed_at"] for record in Store(folder / "turns").records())
+    assert all(len(record.provenance["resumed_at"]) >= 2 for record in Store(folder / "turns").records())
 
 
 def started(results: Path) -> list[dict]:
@@ -192,7 +195,7 @@ def test_killed_at_twenty_random_moments(variant: str, start: Start, folder: Pat
     shutil.rmtree(folder / "rehearsal")
     while kills < KILLS or finished == 0:
         cohort = str(rng.choice([1, 2, 3, 4]))
-        process = start("killed", *grid(variant), "--checkpoint-every", "0.3", "--cohort", cohort)
+        process = start("random", *grid(variant), "--checkpoint-every", "0.3", "--cohort", cohort)
         try:
             process.communicate(timeout=rng.uniform(0.3, 1.0) * whole if kills < KILLS else 600)
         except subprocess.TimeoutExpired:
@@ -200,12 +203,12 @@ def test_killed_at_twenty_random_moments(variant: str, start: Start, folder: Pat
             kills += 1
             continue
         assert process.returncode == 0
-        assert outcome(folder / "killed") == expected
+        assert outcome(folder / "random") == expected
         finished += 1
         if kills < KILLS:
-            shutil.rmtree(folder / "killed")
+            shutil.rmtree(folder / "random")
     print(f"{variant}: {kills} kills, {finished} grids finished")
-    shutil.rmtree(folder / "killed")
+    shutil.rmtree(folder / "random")
 
 
 @pytest.mark.slow
@@ -227,7 +230,9 @@ def test_killed_while_a_file_is_written(
     (folder / "kills").unlink()
     assert process.returncode == 0
     assert outcome(folder / results) == expected
-    assert len((folder / "killed").read_text().split()) >= 4  # a worker that ends before its moment is not killed
+    kills = len((folder / "killed").read_text().split())
+    print(f"{variant}, {call}: {kills} kills")
+    assert kills >= 4  # a worker that ends before its moment is not killed
 
 
 PRIVATE_MOUNT = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")

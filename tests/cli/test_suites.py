@@ -62,7 +62,10 @@ def test_suites_without_downloads(name: str, bench_cli: Cli, tmp_path: Path) -> 
     _passes(bench_cli, tmp_path, name, "--steps", "4")
 
 
-@pytest.mark.parametrize("name", OTHERS)
+LONG = {"triplegan", "badgan-ablation", "salimans-cifar10", "badgan", "raghav-mnist64"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in OTHERS])
 def test_suites_on_files_in_the_official_formats(name: str, bench_cli: Cli, tmp_path: Path, small_data: Path) -> None:
     """One step each: that all networks are built, that all recipes are sound."""
     _passes(bench_cli, tmp_path, name, "--data", str(small_data), "--steps", "1")
@@ -90,6 +93,7 @@ def test_a_mistake_in_the_last_part_trains_nothing_of_the_first(bench_cli: Cli, 
     assert not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_smoke_cuts_a_suite_down_unless_options_say_otherwise(bench_cli: Cli) -> None:
     def planned(*words: str) -> str:
         answer = bench_cli("run", "--suite", "digits", "--protocol", "smoke", "--dry-run", *words)

@@ -8,10 +8,16 @@ from bench import registry
 from bench.conformance import CHECKS, problem
 
 NAMES = registry.names()
+LONG = {"every recipe field changes something", "vectors, grey and colour images, 2 and 10 classes"}
+EVERY_TIME = {"supervised", "fm", "triple"}  # variants that go through the long checks, too, without -m slow
+CASES = [
+    pytest.param(name, check, marks=pytest.mark.slow if check in LONG and name not in EVERY_TIME else ())
+    for name in NAMES
+    for check in CHECKS
+]
 
 
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "check"), CASES)
 def test_conforms(name: str, check: str) -> None:
     assert problem(CHECKS[check], registry.get(name)) is None
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from bench.datasets import Dataset
@@ -62,6 +63,7 @@ def test_a_killed_worker_is_tried_again_once_and_succeeds(
     assert [contents[run.id]["status"] for run in runs] == ["done"] * 4
 
 
+@pytest.mark.slow
 def test_a_cohort_that_always_dies_is_failed_and_the_others_are_complete(
     job: Job, make_runs: MakeRuns, digits: Dataset, tmp_path: Path
 ) -> None:

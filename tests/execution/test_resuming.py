@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bench.datasets import Dataset
+from bench.errors import UsageError
 from bench.execution import Cohort, launch, rounds, stopping, worker
-from bench.execution.rounds import cohorts_of
+from bench.execution.rounds import cohorts_of, failures
 from bench.execution.stopping import Orders
 from bench.execution.worker import Job, work
 from bench.grid import Run
@@ -117,6 +119,36 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(
     assert Store(job.results).get(runs[0].id).provenance["resumed_at"] == []
 
 
+def test_a_checkpoint_that_does_not_fit_is_said_and_the_run_begins_again(
+    job: Job, runs: list[Run], expected: list[str], stop_at: Callable[[int], Job]
+) -> None:
+    in_cohorts(stop_at(6), runs)
+    checkpoints = Store(job.results).checkpoints
+    found, _ = checkpoints.load(runs[0], worker.made_by("calm", job.plugins, job.device))
+    assert found is not None
+    del found.state["networks"]["classifier"]
+    checkpoints.save(runs[0], 6, found.state, found.head.cohort, found.head.made_by)
+    work(Cohort("again", tuple(runs)), job)
+    assert outcome(job, runs) == expected
+    (warning,) = [event["text"] for event in events(job, "again") if event["event"] == "warning"]
+    assert "4 checkpoints do not fit their runs" in warning
+    assert "start from step 0" in warning
+
+
+def test_links_lead_no_writer_out_of_the_folder(job: Job, runs: list[Run], tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("untouched")
+    (tmp_path / "elsewhere").mkdir()
+    (job.results / ".progress").mkdir()
+    (job.results / ".progress" / "cohort.jsonl").symlink_to(tmp_path / "victim")
+    with pytest.raises(UsageError, match="leads out of the results folder"):
+        work(Cohort("cohort", tuple(runs)), job)
+    assert (tmp_path / "victim").read_text() == "untouched"
+    (job.results / "digits").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="leads out of the results folder"):
+        work(Cohort("other", tuple(runs)), dataclasses.replace(job, save_weights=True))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_orders_of_every_kind_are_heard(tmp_path: Path) -> None:
     assert not Orders().given()
     assert Orders(deadline=0).given()
@@ -132,6 +164,24 @@ def test_nothing_begins_after_orders_to_stop(job: Job, runs: list[Run]) -> None:
     work(Cohort("late", tuple(runs)), late)
     assert events(job, "late") == [{"event": "stopped"}]
     assert list(Store(job.results).checkpoints.heads()) == []
+
+
+def test_samples_are_those_of_an_uninterrupted_run(
+    job: Job, make_runs: MakeRuns, stop_at: Callable[[int], Job], tmp_path: Path
+) -> None:
+    runs = make_runs("fm", seeds="2", steps=6, settings=["fm.evaluations=6", "fm.test_images=50"])
+    plain = dataclasses.replace(job, results=tmp_path / "uninterrupted", samples=True)
+    Store(plain.results).make()
+    in_cohorts(plain, runs)
+    in_cohorts(dataclasses.replace(stop_at(3), samples=True), runs)
+    in_cohorts(dataclasses.replace(job, samples=True), runs[::-1])
+    for run in runs:
+        found, expected = (
+            load_file(Store(j.results).path(run).with_suffix(".samples.safetensors")) for j in (job, plain)
+        )
+        assert found["steps"].tolist() == [1, 2, 3, 4, 5, 6]
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 # --- memory ---
@@ -246,7 +296,8 @@ def test_rounds_end_when_all_is_settled_and_try_a_failure_once(
     runs, store = make_runs("clumsy,calm", seeds="1"), Store(job.results)
     for repaired in (False, True):
         seen = []
-        for cohorts in rounds(runs, digits, store, torch.device("cpu"), 1, None, Orders(), print):
+        before = failures(runs, store)
+        for cohorts in rounds(runs, digits, store, torch.device("cpu"), 1, None, Orders(), print, before):
             seen.append(sorted(run.variant for cohort in cohorts for run in cohort.runs))
             in_cohorts(job, *[list(cohort.runs) for cohort in cohorts])
         assert seen == [["clumsy"] if repaired else ["calm", "clumsy"]]

@@ -21,9 +21,12 @@ MakeTrainer = Callable[..., Trainer]
 
 # --- the trainer ---
 
+NAMES = [name for name in registry.names() if name != "belt"]  # which has no grey images
+EVERY_TIME = {"supervised", "fm", "triple"}
+
 
 @pytest.mark.usefixtures("no_warning")
-@pytest.mark.parametrize("name", [name for name in registry.names() if name != "belt"])  # which has no grey images
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in EVERY_TIME else pytest.mark.slow) for n in NAMES])
 def test_a_traced_training_has_the_bits_of_an_untraced_one(name: str, make_trainer: MakeTrainer) -> None:
     kind = registry.get(name)
     recipe: Recipe = kind.recipe_for("common", "digits", "grey")

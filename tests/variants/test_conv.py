@@ -116,8 +116,10 @@ def test_cost_of_a_step_of_the_papers_networks(dataset: str, teraflop: float) ->
     assert 2 * (d_step + g_step) / 1e12 == pytest.approx(teraflop, rel=0.01)
 
 
+HEAVY = {"triple", "ugan", "entmin"}  # whose networks take half a minute for three steps
 PAPERS = [
-    (name, recipe) for name in registry.names() for recipe in registry.get(name).recipes.get("paper", {})
+    pytest.param(name, recipe, marks=pytest.mark.slow if name in HEAVY else ())
+    for name in registry.names() for recipe in registry.get(name).recipes.get("paper", {})
     if recipe in ("svhn", "colour")
 ]  # fmt: skip
 

@@ -75,7 +75,12 @@ def first_step(variant: str, recipe: Recipe) -> dict[str, float | None]:
     return {name: values[-1] for name, values in trainer.curves.run(0)[1].items()}
 
 
-@pytest.mark.parametrize(("variant", "technique"), SWITCHES)
+@pytest.mark.parametrize(
+    ("variant", "technique"),
+    # a third axis of every batch, which takes its time; the others share fm's
+    [pytest.param(v, t, marks=pytest.mark.slow if t == "minibatch-discrimination" and v != "fm" else ())
+     for v, t in SWITCHES],
+)  # fmt: skip
 def test_a_switch_moves_what_it_should_and_nothing_else(variant: str, technique: str) -> None:
     kind = registry.get(variant)
     base = quiet(kind.recipe_for("common", "digits", "grey"))

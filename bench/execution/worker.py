@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,14 +22,14 @@ from bench.execution.artefacts import save_artefacts
 from bench.execution.cohorts import Cohort, DataSource, variant_of
 from bench.execution.provenance import environment
 from bench.execution.records import describe, failure
+from bench.execution.reports import Progress
 from bench.execution.saving import Saver, made_by, restore
 from bench.execution.stopping import Orders, Stopped, Watch
 from bench.grid import Run
-from bench.store import ConflictError, Record, StorageError, Store, append_progress, storing
+from bench.store import ConflictError, Record, StorageError, Store, storing
 from bench.training.sampling import Samples
 from bench.training.trainer import Trainer
 
-HEARTBEAT = 1.0  # seconds between two reports
 CHECKPOINT_EVERY = 60.0  # seconds
 NO_MEMORY = (
     "out of memory",
@@ -83,30 +82,26 @@ class Work:
 
     def __init__(self, cohort: Cohort, job: Job) -> None:
         self.cohort, self.job, self.store = cohort, job, Store(job.results)
-        self.progress = self.store.progress_path(cohort.name)
+        self.progress = Progress(self.store, cohort.name)
         self.watch = Watch(job.orders)
         self.made_by = made_by(cohort.runs[0].variant, job.plugins, job.device)
 
     def do(self) -> None:
         with self.watch.listening(), contextlib.ExitStack() as locks:
             if self.watch():
-                self.report({"event": "stopped"})
+                self.progress.say({"event": "stopped"})
                 return
             runs = [run for run in self.cohort.runs if self._acquire(run, locks)]
             if not runs:
-                self.report({"event": "finished", "runs": 0})
+                self.progress.say({"event": "finished", "runs": 0})
                 return
-            self.report({"event": "started", "runs": len(runs), "steps": runs[0].steps, "pid": os.getpid()})
+            self.progress.say({"event": "started", "runs": len(runs), "steps": runs[0].steps, "pid": os.getpid()})
             try:
                 failed = sum(self._attempt(part) for part in self._equally_far(runs))
             except Stopped:
-                self.report({"event": "stopped"})
+                self.progress.say({"event": "stopped"})
                 return
-            self.report({"event": "finished", "runs": len(runs), "failed": failed})
-
-    def report(self, event: dict[str, Any]) -> None:
-        with storing(self.store.root):
-            append_progress(self.progress, event)
+            self.progress.say({"event": "finished", "runs": len(runs), "failed": failed})
 
     def _acquire(self, run: Run, locks: contextlib.ExitStack) -> bool:
         """Locks a run that is to be trained. Of one that was stored meanwhile nothing but the record is kept."""
@@ -128,7 +123,7 @@ class Work:
         for run in runs:
             found, notes = self.store.checkpoints.load(run, self.made_by)
             for note in notes:
-                self._warn(note)
+                self.progress.warn(note)
             parts.setdefault(found.head.step if found else 0, []).append(run)
         return parts.values()
 
@@ -142,16 +137,13 @@ class Work:
             reason, trace, short = f"{type(error).__name__}: {error}", traceback.format_exc(), _is_lack_of_memory(error)
         if short and len(runs) > 1:  # out of the handler, whose traceback keeps the failed cohort in memory
             half = len(runs) // 2
-            self._warn(f"out of memory with {len(runs)} runs together; tried again with {len(runs) - half}")
+            self.progress.warn(f"out of memory with {len(runs)} runs together; tried again with {len(runs) - half}")
             _free_memory()
             return sum(self._attempt(part) for some in (runs[:-half], runs[-half:]) for part in self._equally_far(some))
         for run in runs:  # their checkpoints stay: they go on from there when they are tried again
             with storing(self.store.root):
                 self.store.write(failure(run, self.job.origin(), reason, trace))
         return len(runs)
-
-    def _warn(self, text: str) -> None:
-        self.report({"event": "warning", "text": text})
 
     def _train(self, runs: list[Run]) -> list[Record]:
         """Trains runs and stores them."""
@@ -161,15 +153,16 @@ class Work:
         try:
             resumed = self._resume(runs, trainer, samples)
         except Exception as error:
-            self._warn(f"{len(runs)} checkpoints do not fit their runs ({shorten(error)}); the runs start from step 0")
+            self.progress.warn(
+                f"{len(runs)} checkpoints do not fit their runs ({shorten(error)}); the runs start from step 0"
+            )
             for run in runs:
                 self.store.checkpoints.delete(run.id)
             return self._train(runs)
         saver = Saver(trainer, runs, samples, resumed, self.store, job.checkpoint_every, self.made_by)
-        report = self._reporter()
 
         def after_a_step(now: Trainer) -> None:
-            report(now)
+            self.progress.step(now)
             if samples is not None:
                 samples(now)
             saver()
@@ -201,34 +194,6 @@ class Work:
             return [[] for _ in runs]
         restore(trainer, samples, checkpoints)
         return [[*checkpoint.state["resumed_at"], trainer.at] for checkpoint in checkpoints]
-
-    def _reporter(self) -> Callable[[Trainer], None]:
-        last = 0.0
-
-        def report(trainer: Trainer) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= HEARTBEAT or trainer.at == trainer.schedule.steps:
-                last = now
-                self.report(_event(trainer))
-
-        return report
-
-
-def _event(trainer: Trainer) -> dict[str, Any]:
-    """How far a cohort is."""
-    event: dict[str, Any] = {
-        "event": "step",
-        "step": trainer.at,
-        "phase": trainer.phase.name if trainer.phase else "",
-    }
-    if trainer.curves.steps:
-        errors, logs = trainer.curves.errors[-1], trainer.curves.logs[-1]
-        kind = "ema" if trainer.variant.recipe.evaluate_with == "ema" and "ema" in errors else "raw"
-        images = len(trainer.evaluator.test_images)
-        event["accuracy"] = 100 * (1 - sum(errors[kind]) / len(errors[kind]) / images)
-        event["losses"] = {k: sum(v) / len(v) for k, v in logs.items() if k.endswith("/loss")}
-    return event
 
 
 def _is_lack_of_memory(error: Exception) -> bool:

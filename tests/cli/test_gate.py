@@ -122,6 +122,7 @@ def test_averages_switched_off_are_seen_by_the_exact_tier(
     assert code == 0, out
 
 
+@pytest.mark.slow
 def test_numerics_that_wobble_pass_and_are_reported(
     bench_cli: Cli, baseline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_too_little_is_no_pass(bench_cli: Cli, baseline: Path, kept: Path, tmp_p
     assert not (tmp_path / "new.json").exists()
 
 
+@pytest.mark.slow
 def test_runs_of_another_recipe_are_matched_by_their_cell(bench_cli: Cli, baseline: Path, tmp_path: Path) -> None:
     grid = ["--labels", "100", "--seeds", "5", "--steps", "100", "--variants", "fm", "--set", "fm.evaluations=2"]
     assert bench_cli("run", *grid, "--set", "fm.lr=0.0031", "--results", "other").code == 0

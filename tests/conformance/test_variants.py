@@ -10,11 +10,28 @@ from bench.conformance import CHECKS, problem
 NAMES = registry.names()
 LONG = {"every recipe field changes something", "vectors, grey and colour images, 2 and 10 classes"}
 EVERY_TIME = {"supervised", "fm", "triple"}  # variants that go through the long checks, too, without -m slow
+LARGE = {"ugan"}  # variants whose three networks make these long as well
+LONG_IF_LARGE = {
+    "vmap and loop agree",
+    "a run alone equals the run in cohorts of 3 and 15, bit for bit",
+    "a run that turns to NaN leaves its neighbours alone",
+    "100 steps beat chance",
+}
+
+
+def is_long(name: str, check: str) -> bool:
+    return (check in LONG and name not in EVERY_TIME) or (check in LONG_IF_LARGE and name in LARGE)
+
+
 CASES = [
-    pytest.param(name, check, marks=pytest.mark.slow if check in LONG and name not in EVERY_TIME else ())
+    pytest.param(name, check, marks=pytest.mark.slow if is_long(name, check) else ())
     for name in NAMES
     for check in CHECKS
 ]
+
+
+def test_the_long_checks_are_checks() -> None:
+    assert set(CHECKS) >= LONG | LONG_IF_LARGE
 
 
 @pytest.mark.parametrize(("name", "check"), CASES)

@@ -108,6 +108,7 @@ def test_installed_package_trains(site: Path, tmp_path: Path) -> None:
     assert record.status == "done"
 
 
+@pytest.mark.slow
 def test_plugin_file_trains(tmp_path: Path) -> None:
     done = _bench(*TRAIN, "--plugin", str(TOY), folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

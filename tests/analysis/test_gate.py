@@ -86,6 +86,7 @@ def test_healthy_reruns_of_the_committed_baseline_raise_at_most_two_percent_alar
     assert alarms / 2000 <= 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("skewed", "most"), [(False, 0.02), (True, 0.05)])
 def test_false_alarms_when_the_baseline_is_drawn_as_well(skewed: bool, most: float) -> None:
     """Six cells of ten seeds, baseline and rerun anew each time: 1 % for normal accuracies; where half of the cells

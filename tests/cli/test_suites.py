@@ -62,7 +62,7 @@ def test_suites_without_downloads(name: str, bench_cli: Cli, tmp_path: Path) -> 
     _passes(bench_cli, tmp_path, name, "--steps", "4")
 
 
-LONG = {"triplegan", "badgan-ablation", "salimans-cifar10", "badgan", "raghav-mnist64"}
+LONG = {"triplegan", "badgan-ablation", "salimans-cifar10", "badgan", "raghav-mnist64", "salimans-svhn"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in OTHERS])

@@ -10,8 +10,10 @@ from bench.conformance import CHECKS, problem
 NAMES = registry.names()
 LONG = {"every recipe field changes something", "vectors, grey and colour images, 2 and 10 classes"}
 EVERY_TIME = {"supervised", "fm", "triple"}  # variants that go through the long checks, too, without -m slow
-LARGE = {"ugan"}  # variants whose three networks make these long as well
+# Variants of large networks, and those that share nearly all of their code with another one: fewer checks every time
+LARGE = {"ugan", "margin", "sgan", "transfer", "vanilla", "option1"}
 LONG_IF_LARGE = {
+    "traced losses keep every bit",
     "vmap and loop agree",
     "a run alone equals the run in cohorts of 3 and 15, bit for bit",
     "a run that turns to NaN leaves its neighbours alone",

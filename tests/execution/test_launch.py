@@ -28,6 +28,7 @@ def run_grid(job: Job, runs: list[Run], digits: Dataset, jobs: int = 2, size: in
     return {run.id: store.get(run.id).content() for run in runs if store.path(run).exists()}
 
 
+@pytest.mark.slow
 def test_jobs_and_cohort_sizes_change_no_bit(job: Job, make_runs: MakeRuns, digits: Dataset, tmp_path: Path) -> None:
     runs = make_runs("calm,fm", labels="20,50", seeds="2", steps=5, settings=["fm.test_images=100", "fm.evaluations=1"])
     results = [

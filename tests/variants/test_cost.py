@@ -24,6 +24,7 @@ def colour() -> Dataset:
     return synthetic("cifar10", 10, train=BUDGET + 500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNING)
 def test_a_step_on_colour_images_is_within_reach_of_a_cpu(name: str) -> None:
     """All players, forwards and backwards; not a phase's first step, which also measures how much noise it reads."""

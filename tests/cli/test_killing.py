@@ -164,7 +164,9 @@ def test_terminated_in_other_cohorts_and_finished(start: Start, folder: Path, re
     said, _ = last.communicate(timeout=300)
     assert last.returncode == 0, said
     assert outcome(folder / "turns") == expected
-    assert all(len(record.provenance["resumed_at"]) >= 2 for record in Store(folder / "turns").records())
+    resumed = [len(record.provenance["resumed_at"]) for record in Store(folder / "turns").records()]
+    assert min(resumed) >= 1  # with cohorts of their own, two processes begin only two of the four runs
+    assert max(resumed) >= 2
 
 
 def started(results: Path) -> list[dict]:

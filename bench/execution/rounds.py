@@ -74,9 +74,7 @@ def failures(runs: Sequence[Run], store: Store) -> dict[str, int | None]:
 
 def unsettled(runs: Sequence[Run], store: Store, before: Mapping[str, int | None]) -> list[Run]:
     """The runs that are not stored, and have not failed since `before` was taken."""
-    return [
-        run for run in runs if not store.has(run) and store.failure_stamp(run) in (None, before[run.id])
-    ]  # fmt: skip
+    return [run for run in runs if not store.has(run) and store.failure_stamp(run) in (None, before[run.id])]
 
 
 def _tidy(runs: Sequence[Run], store: Store) -> None:

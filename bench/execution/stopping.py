@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 PATIENCE = 0.25  # seconds between two looks at the flag
+SAME = 1.0  # seconds within which signals are one request: some tools send a process theirs and its group's
 
 
 class Stopped(Exception):
@@ -51,11 +52,15 @@ def interruptible(deadline: float | None, say: Callable[[str], None]) -> Iterato
         say: is told what happens.
     """
     with tempfile.TemporaryDirectory(prefix="ssgan-bench-") as folder:
-        flag = Path(folder) / "stop"
+        flag, asked = Path(folder) / "stop", 0.0
 
         def on_signal(number: int, frame: FrameType | None) -> None:
+            nonlocal asked
             if flag.exists():
+                if time.monotonic() - asked < SAME:
+                    return
                 raise KeyboardInterrupt
+            asked = time.monotonic()
             flag.touch()
             say("\nStopping: every cohort finishes its step and saves a checkpoint (once more to stop at once)")
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,6 +158,21 @@ def test_orders_of_every_kind_are_heard(tmp_path: Path) -> None:
     assert Orders(parent=2**22 + 1).given()  # no such process: the parent is gone
     (tmp_path / "flag").touch()
     assert Orders(flag=tmp_path / "flag").given()
+
+
+def test_the_first_signal_asks_and_a_later_one_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    with stopping.interruptible(None, said.append) as orders:
+        assert not orders.given()
+        for _ in range(2):  # at once: one request
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert orders.given()
+        assert len(said) == 1
+        monkeypatch.setattr(stopping, "SAME", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert orders.flag is not None
+    assert not orders.flag.exists()
 
 
 def test_nothing_begins_after_orders_to_stop(job: Job, runs: list[Run]) -> None:

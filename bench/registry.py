@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def get(name: str) -> type[Variant]:
     raise unknown("variant", name, names(), "A variant in a file is loaded with --plugin FILE.py.")
 
 
+@cache
 def _points() -> list[EntryPoint]:
+    """Read once: to look through all that is installed takes longer than to read a run."""
     return list(entry_points(group=GROUP))
 
 

@@ -57,12 +57,23 @@ def _identity(images: Any) -> Any:
     return torch.eye(features), torch.zeros(features)
 
 
-@pytest.mark.parametrize("name", GENERATED)
+LONG = {
+    "table2-quick",
+    "silva-svhn",
+    "petrova-cats-dogs",
+    "digits",
+    "triplegan",
+    "badgan-ablation",
+    "salimans-cifar10",
+    "badgan",
+    "raghav-mnist64",
+    "salimans-svhn",
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in GENERATED])
 def test_suites_without_downloads(name: str, bench_cli: Cli, tmp_path: Path) -> None:
     _passes(bench_cli, tmp_path, name, "--steps", "4")
-
-
-LONG = {"triplegan", "badgan-ablation", "salimans-cifar10", "badgan", "raghav-mnist64", "salimans-svhn"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in OTHERS])

@@ -429,6 +429,7 @@ def test_losses_whose_numbers_come_from_elsewhere() -> None:
 # --- in worker processes ---
 
 
+@pytest.mark.slow  # the example of the documentation goes through the same command every time
 def test_the_command_checks_in_processes_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "broken_gan.py"
     text = (Path(__file__).parents[1] / "toy_gan.py").read_text()

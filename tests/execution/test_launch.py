@@ -42,6 +42,7 @@ def test_jobs_and_cohort_sizes_change_no_bit(job: Job, make_runs: MakeRuns, digi
     assert len({json.dumps(content["curve"]) for content in results[0].values()}) > 1
 
 
+@pytest.mark.slow
 def test_a_failure_in_a_worker_is_a_record_and_the_next_call_tries_again(
     job: Job, make_runs: MakeRuns, digits: Dataset, tmp_path: Path
 ) -> None:

@@ -89,7 +89,7 @@ def conv_names(net: nn.Sequential) -> dict[str, str]:
     return names
 
 
-@pytest.mark.parametrize("name", ["mnist", "digits"])
+@pytest.mark.parametrize("name", [pytest.param("mnist", marks=pytest.mark.slow), "digits"])
 def test_fm_step_equals_the_trainers(name: str) -> None:
     trainer, loop = fm_case(name).trainer(1), fm_case(name).handwritten()
     names_d, names_g = fm_names(loop)

@@ -57,6 +57,7 @@ def test_shares_of_a_step_add_up() -> None:
     assert row == ["MNIST, cohort of 1", "25.0 %", "1.0 %", "1.0 %", "1.0 %", "1.0 %", "71.0 %"]
 
 
+@pytest.mark.slow
 def test_state_of_a_cohort_grows_by_run() -> None:
     """Digits: five floats per weight of D (weight, gradient, two moments, average), four per weight of G."""
     chosen = case("digits")

@@ -22,7 +22,7 @@ MakeTrainer = Callable[..., Trainer]
 # --- the trainer ---
 
 NAMES = [name for name in registry.names() if name != "belt"]  # which has no grey images
-EVERY_TIME = {"supervised", "fm", "triple"}
+EVERY_TIME = {"supervised", "fm"}
 
 
 @pytest.mark.usefixtures("no_warning")

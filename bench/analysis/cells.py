@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -36,8 +37,8 @@ def cells(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     Raises:
         UsageError: no such metric.
     """
-    values = values_of(frame, metric)
-    rows = [_cell(runs, values[runs.index]) for _, runs in frame.groupby(CELL, sort=False)]
+    measured = frame.assign(value=values_of(frame, metric).astype(float))
+    rows = [_cell(runs) for _, runs in measured.groupby(CELL, sort=False)]
     return pd.DataFrame(rows, columns=COLUMNS + NOTES)
 
 
@@ -54,23 +55,27 @@ def values_of(frame: pd.DataFrame, metric: str) -> pd.Series[float]:
     return frame[metric]
 
 
-def _cell(runs: pd.DataFrame, values: pd.Series[float]) -> dict[str, Any]:
-    done = runs["status"] == "done"
+def _cell(runs: pd.DataFrame) -> dict[str, Any]:
+    done, values = runs["status"] == "done", runs["value"]
+    first = runs.iloc[0]
     return {
-        **runs.iloc[0][[*CELL, "policy"]],
+        **{name: first[name] for name in (*CELL, "policy", "base_variant", "validation", "selection")},
         "failed": int((~done).sum()),
         "left_out": int((done & values.isna()).sum()),
-        "base_variant": runs["base_variant"].iloc[0],
-        "validation": int(runs["validation"].iloc[0]),
-        "selection": runs["selection"].iloc[0],
         **summary(values.dropna()),
     }
+
+
+@cache
+def _quantile(freedom: int) -> float:
+    """Of Student's t, for an interval of `CONFIDENCE`; scipy takes longer for it than for all the rest of a cell."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def summary(values: pd.Series[float]) -> dict[str, float]:
     """Statistics of independent values `[n]`; those that n is too small for are missing."""
     n, mean, std = len(values), values.mean(), values.std(ddof=1)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * std / math.sqrt(n) if n > 1 else math.nan
+    half = _quantile(n - 1) * std / math.sqrt(n) if n > 1 else math.nan
     return {
         "n": n,
         "mean": mean,

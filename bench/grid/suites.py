@@ -1,7 +1,8 @@
 """Suites: YAML files that name grids. Each key is an option of `bench run`, and three texts say what the suite is.
 
-Two keys are a suite's own: `rows` gives recipes names of their own (a variant and fields, or another row and what
-differs from it), and `parts` lists several grids, each with the keys that differ from those of the whole.
+Three keys are a suite's own: `rows` gives recipes names of their own (a variant and fields, or another row and what
+differs from it), `parts` lists several grids, each with the keys that differ from those of the whole, and `layouts`
+names the layouts of `bench table` that the suite's runs fill.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ KEYS = (
     "unlabelled", "image_size",
 )  # fmt: skip
 TEXTS = ("about", "source", "deviations")
+OWN_KEYS = ("rows", "parts", "layouts")
 NUMBERS = ("steps", "validation", "unlabelled", "scale", "image_size")
 
 
@@ -30,6 +32,7 @@ class Suite:
 
     parts: tuple[dict[str, Any], ...]
     rows: Mapping[str, Row]
+    layouts: tuple[str, ...] = ()
 
 
 def folder() -> Path:
@@ -67,12 +70,15 @@ def parse(content: Mapping[str, Any], name: str) -> Suite:
     Raises:
         UsageError: unknown key, a value of a wrong type.
     """
-    options = {key: value for key, value in content.items() if key not in ("rows", "parts")}
+    options = {key: value for key, value in content.items() if key not in OWN_KEYS}
     rows, parts = _rows(name, content.get("rows", {})), content.get("parts", [{}])
     if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
         raise UsageError(f"--suite {shorten(name)}: parts must be a list of mappings of options.")
+    layouts = content.get("layouts", [])
+    if not isinstance(layouts, list) or not all(isinstance(layout, str) for layout in layouts):
+        raise UsageError(f"--suite {shorten(name)}: layouts must be a list of names.")
     whole = _options(name, options)
-    return Suite(tuple({**whole, **_options(name, part, texts=())} for part in parts), rows)
+    return Suite(tuple({**whole, **_options(name, part, texts=())} for part in parts), rows, tuple(layouts))
 
 
 def about(name: str) -> str:
@@ -99,7 +105,7 @@ def _rows(suite: str, content: Any) -> dict[str, Row]:
 def _options(suite: str, content: Mapping[str, Any], texts: tuple[str, ...] = TEXTS) -> dict[str, Any]:
     for key in content:
         if key not in KEYS + texts:
-            raise unknown(f"key of suite {shorten(suite)}", str(key), (*KEYS, *texts, "rows", "parts"))
+            raise unknown(f"key of suite {shorten(suite)}", str(key), (*KEYS, *texts, *OWN_KEYS))
     return {key: _option(suite, key, value) for key, value in content.items() if key in KEYS}
 
 

@@ -16,11 +16,19 @@ from bench.analysis.cells import METRICS
 from bench.analysis.comparison import higher_is_better, smallest_wilcoxon
 from bench.analysis.power import MOST_SEEDS
 from bench.errors import UsageError
-from bench.reporting.tables import MISSING, plain_table, policy_note
-from bench.reporting.tables import markdown_text as escape
+from bench.reporting.formats import markdown_text as escape
+from bench.reporting.formats import plain_table
+from bench.reporting.table import MISSING
+from bench.reporting.tables import policy_note
 
 LEVEL = 0.05
+MANY = 5  # variants
 WORDS = {"variant", "a", "b", "cell", "source", "verdict", "why"}  # columns that are no numbers
+
+
+def baseline_only(frame: pd.DataFrame) -> bool:
+    """Whether there are so many variants that each is compared with `supervised` only: a smaller family for Holm."""
+    return frame["variant"].nunique() > MANY and "supervised" in set(frame["base_variant"])
 
 
 def comparison_report(

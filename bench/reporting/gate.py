@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench.analysis.gate import LEVEL, MARGIN, Judged, Numerics
-from bench.reporting.tables import MISSING, plain_table
+from bench.reporting.formats import plain_table
+from bench.reporting.table import MISSING
 
 MOST = 5  # runs that are named
 

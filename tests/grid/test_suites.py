@@ -53,6 +53,13 @@ image_size: 64
     }  # fmt: skip
 
 
+def test_layouts_are_named_in_a_list(tmp_path: Path) -> None:
+    assert suites.load(write(tmp_path, "layouts: [table2, badgan]")).layouts == ("table2", "badgan")
+    assert suites.load(write(tmp_path, "labels: 20")).layouts == ()
+    with pytest.raises(UsageError, match="layouts must be a list"):
+        suites.load(write(tmp_path, "layouts: table2"))
+
+
 def test_single_values_need_no_list(tmp_path: Path) -> None:
     assert options(write(tmp_path, "variants: fm\nlabels: 20\nseeds: 10")) == {
         "variants": "fm", "labels": "20", "seeds": "10"

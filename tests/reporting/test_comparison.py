@@ -15,8 +15,8 @@ from bench.analysis.aggregate import aggregates
 from bench.analysis.comparison import comparisons, quartiles
 from bench.errors import UsageError
 from bench.reporting.comparison import comparison_report
+from bench.reporting.figures.ranks import cd_diagram
 from bench.reporting.published import published_section
-from bench.reporting.ranks import cd_diagram
 
 HOSTILE = ["a|b", "a\\|b", "$x^$", "two\nlines", "fm[lr=0.3]", "**bold**"]
 FM, SUPERVISED = [95.0, 94.2, 96.0, 95.4, 93.0, 97.0], [90.0, 91.0, 92.2, 88.0, 91.8, 92.0]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.datasets.arrays import load_npz
-from bench.datasets.dataset import Dataset
+from bench.datasets.dataset import COLOUR, GREY, Dataset
 from bench.datasets.folder import LARGEST, SMALLEST, load_folder
 from bench.datasets.generated import load_digits, load_two_circles
 from bench.datasets.official import load_cats_dogs, load_cifar10, load_fashion_mnist, load_mnist, load_svhn
@@ -44,6 +45,29 @@ def describe() -> dict[str, str]:
         "cats-dogs": "the cats and dogs of cifar10, 32x32 colour, 2 classes; 10,000 to train, 2,000 to test",
         **_LOCAL,
     }
+
+
+class Outline(NamedTuple):
+    """What is known of a dataset before it is loaded."""
+
+    image_shape: tuple[int, ...]
+    classes: int
+    train_images: int
+    value_range: tuple[float, float] | None
+
+
+def outline(name: str) -> Outline | None:
+    """The outline of a dataset that has a name of its own; None for any other, and for images that were resized."""
+    grey, colour = (1, 28, 28), (3, 32, 32)
+    return {
+        "digits": Outline((1, 8, 8), 10, 1_297, GREY.value_range),
+        "two-circles": Outline((2,), 2, 2_000, None),
+        "mnist": Outline(grey, 10, 60_000, GREY.value_range),
+        "fashion-mnist": Outline(grey, 10, 60_000, GREY.value_range),
+        "svhn": Outline(colour, 10, 73_257, COLOUR.value_range),
+        "cifar10": Outline(colour, 10, 50_000, COLOUR.value_range),
+        "cats-dogs": Outline(colour, 2, 10_000, COLOUR.value_range),
+    }.get(name)
 
 
 def load(

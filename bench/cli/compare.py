@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
-from bench.cli.reading import deliver, records_of
-
-MANY = 5  # variants: with more, and none of them named, each is compared with `supervised` only
+from bench.cli.reading import deliver, material_of
 
 
 @app.command(epilog="Example:  bench compare results/runs --variants fm,triple,supervised --output comparison.md")
@@ -38,16 +36,12 @@ def compare(
     from bench.analysis.cells import cells
     from bench.analysis.comparison import comparisons, quartiles
     from bench.analysis.published import beside
-    from bench.analysis.runs import runs_frame, select
-    from bench.grid import parse_names
-    from bench.grid.stale import recipe_identity
-    from bench.reporting.comparison import comparison_report
+    from bench.reporting.comparison import baseline_only, comparison_report
+    from bench.reporting.figures.ranks import cd_diagram
     from bench.reporting.published import published_section
-    from bench.reporting.ranks import cd_diagram
 
-    names = parse_names(variants, "--variants") if variants is not None else None
-    frame = select(runs_frame(records_of(results, stale), policy, recipe_identity), names, dataset)
-    alone = names is None and frame["variant"].nunique() > MANY and "supervised" in set(frame["base_variant"])
+    frame = material_of(results, stale, variants, dataset, policy, metric).frame
+    alone = variants is None and baseline_only(frame)
     described, together = quartiles(frame, metric), aggregates(frame, metric)
     text = comparison_report(described, comparisons(frame, metric, alone), together, metric, policy, alone)
     if published:

@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from bench.cli import ablate, compare, gate, models, results, run, tools  # noqa: F401  (they add their commands to `app`)
+from bench.cli import (  # noqa: F401  (they add their commands to `app`)
+    ablate,
+    compare,
+    gate,
+    models,
+    plot,
+    report,
+    results,
+    run,
+    serve,
+    table,
+    tools,
+)
 from bench.cli.app import INTERRUPTED, USAGE, app
 from bench.errors import UsageError, printable, shorten
 

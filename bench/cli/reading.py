@@ -10,6 +10,7 @@ from bench.cli.app import out
 from bench.errors import UsageError, shorten
 
 if TYPE_CHECKING:
+    from bench.reporting.material import Material
     from bench.store import Record
 
 
@@ -24,6 +25,25 @@ def records_of(results: Path, stale: bool) -> list[Record]:
         hidden = len(records) - len(fresh)
         print(f"{hidden} stale runs are hidden: today's code would not produce them (see --stale)", file=sys.stderr)
     return fresh
+
+
+def material_of(
+    results: Path,
+    stale: bool = False,
+    variants: str | None = None,
+    dataset: str | None = None,
+    policy: str = "last",
+    metric: str = "accuracy",
+) -> Material:
+    """The runs of a folder that `--variants` and `--dataset` choose, in the order of `--variants`."""
+    from bench.analysis.runs import select
+    from bench.grid import parse_names
+    from bench.reporting.material import gather
+    from bench.store import Store
+
+    names = parse_names(variants, "--variants") if variants is not None else None
+    material = gather(Store(results), records_of(results, stale), policy, metric)
+    return material.part(select(material.frame, names, dataset))
 
 
 def deliver(text: str, output: Path | None) -> None:

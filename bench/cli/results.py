@@ -1,59 +1,25 @@
-"""`bench table`, `bench list`, `bench show`."""
+"""`bench list`, `bench show`."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
-from bench.cli.reading import deliver, records_of
+from bench.cli.app import DEFAULT_RESULTS, app, out, path_argument, path_option
 from bench.errors import UsageError, printable, unknown
 
 if TYPE_CHECKING:
     from bench.grid import Run
-    from bench.store import Record
 
-KINDS = ("variants", "datasets", "suites", "runs")
-FIGURES = ("curves", "circles", "samples")
-
-
-@app.command(epilog="Example:  bench table results/runs --format csv --policy mean-last-10 --output table.csv")
-def table(
-    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
-    format: Annotated[str, option("--format", metavar="markdown|latex|csv", help="Default: markdown.")] = "markdown",
-    metric: Annotated[
-        str,
-        option("--metric", metavar="accuracy|error|errors", help="Percent, or wrong test images. Default: accuracy."),
-    ] = "accuracy",
-    policy: Annotated[
-        str, option("--policy", metavar="last|mean-last-10|best-validation|oracle", help="Default: last.")
-    ] = "last",
-    variants: Annotated[str | None, option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
-    dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
-    output: Annotated[Path | None, path_option("--output", metavar="FILE", help="Write there. Default: print.")] = None,
-    stale: Annotated[bool, option("--stale", help="Runs that today's code would not produce, too.")] = False,
-) -> int:
-    """Mean and standard deviation over seeds, for each variant and label budget."""
-    from bench.analysis.cells import cells
-    from bench.analysis.runs import runs_frame, select
-    from bench.grid import parse_names
-    from bench.grid.stale import recipe_identity
-    from bench.reporting.tables import render
-
-    names = parse_names(variants, "--variants") if variants is not None else None
-    frame = select(runs_frame(records_of(results, stale), policy, recipe_identity), names, dataset)
-    text = render(cells(frame, metric), format, metric, policy)
-    deliver(text, output)
-    return 0
+KINDS = ("variants", "datasets", "suites", "layouts", "runs")
 
 
 @app.command("list", epilog="Example:  bench list runs results/runs")
 def list_(
-    kind: Annotated[str, typer.Argument(metavar="variants|datasets|suites|runs", show_default=False)],
+    kind: Annotated[str, typer.Argument(metavar="variants|datasets|suites|layouts|runs", show_default=False)],
     results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
 ) -> int:
     """What there is. In a pipe: one line each, the name first, untruncated."""
@@ -61,9 +27,8 @@ def list_(
         raise unknown("kind", kind, KINDS)
     if kind != "runs" and results != DEFAULT_RESULTS:
         raise UsageError(f"bench list {kind} takes no results folder; only `bench list runs [RESULTS]` does.")
-    rows = (
-        {"variants": _variants, "datasets": _datasets, "suites": _suites}[kind]() if kind != "runs" else _runs(results)
-    )
+    listed = {"variants": _variants, "datasets": _datasets, "suites": _suites, "layouts": _layouts}
+    rows = listed[kind]() if kind != "runs" else _runs(results)
     width = max((len(name) for name, _ in rows), default=0) if out.is_terminal else 0
     for name, text in rows:
         print(f"{name:<{width}}  {printable(text)}")
@@ -94,6 +59,12 @@ def _suites() -> list[tuple[str, str]]:
     return [(name, suites.about(name)) for name in suites.names()]
 
 
+def _layouts() -> list[tuple[str, str]]:
+    from bench.reporting import layouts
+
+    return [(name, " ".join(layouts.read(name).about.split())) for name in layouts.names()]
+
+
 def _runs(results: Path) -> list[tuple[str, str]]:
     from bench.grid.stale import is_stale
     from bench.store import Store
@@ -118,6 +89,7 @@ def show(
     results: Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
 ) -> int:
     """Everything about a run, with the command that reproduces it."""
+    from bench.reporting.reproduce import command
     from bench.store import Store
 
     record = Store(results).get(run_id)
@@ -132,63 +104,4 @@ def show(
     print(
         json.dumps(json.loads(record.to_json()), indent=1, ensure_ascii=False) if out.is_terminal else record.to_json()
     )
-    return 0
-
-
-def command(record: Record) -> str:
-    """The command line that makes this one run again."""
-    run, origin = record.run, record.provenance.get("origin", {})
-    protocol, _, schedule = run.protocol.partition("@")
-    words = ["bench", "run", "--variants", run.variant, "--dataset", origin.get("dataset", run.dataset)]
-    words += ["--labels", str(run.budget), "--seeds", f"{run.seed}-{run.seed}", "--protocol", protocol]
-    if schedule:
-        words += ["--steps", str(run.steps)]
-    if run.selection != "balanced":
-        words += ["--label-selection", origin.get("index_file") or run.selection]
-    if run.validation:
-        words += ["--validation", str(run.validation)]
-    if run.unlabelled is not None:
-        words += ["--unlabelled", str(run.unlabelled)]
-    if origin.get("image_size"):
-        words += ["--image-size", str(origin["image_size"])]
-    for plugin in origin.get("plugins", []):
-        words += ["--plugin", plugin]
-    for name, value in run.overrides.items():
-        words += ["--set", f"{run.variant}.{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    return shlex.join(words)
-
-
-@app.command(epilog="Example:  bench plot curves results/runs --variants fm --output curves.svg")
-def plot(
-    kind: Annotated[str, typer.Argument(metavar="curves|circles|samples", show_default=False)],
-    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
-    output: Annotated[Path | None, path_option("--output", metavar="FILE", help="Default: KIND.svg.")] = None,
-    variants: Annotated[str | None, option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
-    dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,
-) -> int:
-    """Draw learning curves beside published ones, what was learnt of two circles, or generated images side by side."""
-    from bench.analysis.runs import runs_frame, select
-    from bench.grid import parse_names
-    from bench.grid.stale import recipe_identity
-    from bench.reporting.curves import plot_curves
-    from bench.store import Store
-
-    if kind not in FIGURES:
-        raise unknown("kind of figure", kind, FIGURES)
-    output = output or Path(f"{kind}.svg")
-    records = records_of(results, stale=False)
-    names = parse_names(variants, "--variants") if variants is not None else None
-    wanted = set(select(runs_frame(records, "last", recipe_identity), names, dataset)["id"])
-    chosen = [r for r in records if r.id in wanted]
-    if kind == "circles":
-        from bench.reporting.circles import plot_circles
-
-        out.print(plot_circles(Store(results), chosen, output), markup=False)
-    elif kind == "samples":
-        from bench.reporting.side_by_side import plot_samples
-
-        plot_samples(Store(results), chosen, output)
-    else:
-        plot_curves(chosen, output)
-    out.print(f"wrote {output}", markup=False)
     return 0

@@ -70,6 +70,14 @@ def run(
     samples: Annotated[
         bool, option("--samples", help="Keep generated images along training, and draw pictures of them.")
     ] = False,
+    log: Annotated[
+        str | None,
+        option(
+            "--log",
+            metavar="tensorboard|mlflow",
+            help="Write the runs that are trained now, not those stored before, to a tracker as well.",
+        ),
+    ] = None,
     checkpoint_every: Annotated[float | None, CHECKPOINT_EVERY] = None,
     time_limit: Annotated[str | None, TIME_LIMIT] = None,
     dry_run: Annotated[
@@ -83,8 +91,11 @@ def run(
     from bench.execution.estimate import describe_grid
     from bench.execution.worker import Job
     from bench.grid import suites
+    from bench.reporting import trackers
     from bench.store import Store
 
+    if log is not None:
+        trackers.check(log)
     for path in plugin or []:
         registry.load_file(path)
     typed = {
@@ -108,23 +119,26 @@ def run(
             out.print(describe_grid(own, cohorts, loaded, place, processes, source), markup=False)
         return 0
     keep = (save_weights, save_logits, samples)
-    with stoppable(deadline) as orders:
+    with (
+        stoppable(deadline) as orders,
+        trackers.tracking(log, store, lambda text: out.print(text, markup=False)) as hear,
+    ):
         for source, loaded, own in planned:
             missing = [r for r in own if not store.has(r)]
             job = Job(results, source, str(place), tuple(plugin or []), *keep, every, orders)
-            train(own, loaded, store, job, place, processes, size, f"{len(own)} runs")
+            train(own, loaded, store, job, place, processes, size, f"{len(own)} runs", hear)
             if any(keep) and len(missing) < len(own):
                 kept = "--save-weights, --save-logits and --samples"
                 out.print(f"\n{kept} act on runs that are trained now, not on stored ones.", markup=False)
             if samples:
                 _draw(store, missing, loaded)
             runs |= {run.id: run for run in own}
-    return _conclude(store, list(runs.values()), results)
+    return _conclude(store, list(runs.values()), results, chosen.layouts if chosen else ())
 
 
 def _draw(store: Any, runs: Any, dataset: Any) -> None:
     """Pictures of the samples that the runs have kept."""
-    from bench.reporting.figures import samples_of
+    from bench.reporting.figures.saving import samples_of
     from bench.reporting.pictures import brightest_of, draw_samples
 
     brightest = brightest_of(dataset.train_images, dataset.divisor, dataset.shift)
@@ -140,7 +154,7 @@ def _draw(store: Any, runs: Any, dataset: Any) -> None:
         out.print(f"no pictures of {', '.join(sorted(silent))}", markup=False)
 
 
-def _conclude(store: Any, runs: Any, results: Path) -> int:
+def _conclude(store: Any, runs: Any, results: Path, layouts: tuple[str, ...]) -> int:
     """The table of the grid, what went wrong, where things are and how to go on."""
     from bench.analysis.cells import cells
     from bench.analysis.runs import runs_frame
@@ -160,8 +174,10 @@ def _conclude(store: Any, runs: Any, results: Path) -> int:
     where = "" if results == DEFAULT_RESULTS else f" {shlex.quote(str(results))}"
     flag = "" if results == DEFAULT_RESULTS else f" --results {shlex.quote(str(results))}"
     out.print("\nRun files: " + ", ".join(folders), markup=False)
+    papers = "".join(f"  bench table{where} --layout {name}  # beside the published numbers\n" for name in layouts)
     out.print(
-        "Go on with:\n"
+        f"Go on with:\n{papers}"
+        f"  bench report{where}  # tables, figures, comparisons and a page to look at\n"
         f"  bench table{where} --format latex  # the table for a paper; also --format csv, --metric errors\n"
         f"  bench show {records[0].id}{flag}  # everything about one run\n"
         f"  bench list runs{where}  # all that is stored there",

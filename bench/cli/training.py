@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.execution.stopping import Orders
     from bench.execution.worker import Job
     from bench.grid import Run
-    from bench.store import Store
+    from bench.store import Record, Store
 
 TIME_LIMIT = option(
     "--time-limit", metavar="90s|9m|2h", help="Stop at a checkpoint after so long; the same command goes on."
@@ -86,9 +86,13 @@ def stoppable(deadline: float | None) -> Iterator[Orders]:
 
 
 def train(
-    runs: list[Run], dataset: Dataset, store: Store, job: Job, place: Any, processes: int, size: int | None, what: str
-) -> None:
+    runs: list[Run], dataset: Dataset, store: Store, job: Job, place: Any, processes: int, size: int | None, what: str,
+    hear: Callable[[Sequence[Record]], None] = lambda records: None,
+) -> None:  # fmt: skip
     """Trains what is missing of the runs in worker processes and shows how far they are.
+
+    Args:
+        hear: is given the records of the runs that are trained, soon after they are stored.
 
     Raises:
         typer.Exit: it was told to stop before all were done; what is saved and how to go on has been said.
@@ -104,7 +108,7 @@ def train(
     before = failures(runs, store)
     for cohorts in rounds(runs, dataset, store, place, processes, size, job.orders, say, before):
         say(f"{len(cohorts)} cohorts to train with {processes} worker processes")
-        with Display(store, cohorts, out):
+        with Display(store, cohorts, out, runs, hear):
             launch(cohorts, job, processes)
     if job.orders.given() and (left := len(unsettled(runs, store, before))):
         why = "Time limit reached" if job.orders.overdue() else "Interrupted"

@@ -1,0 +1,3 @@
+startTables();
+window.addEventListener("hashchange", route);
+route();

@@ -1,7 +1,7 @@
 # `make check` is what CI runs. It needs: pip install -e '.[dev]'
-.PHONY: check lint types floors test smoke gate
+.PHONY: check lint types floors test smoke gate docs
 
-check: lint types floors test smoke gate
+check: lint types floors test smoke gate docs
 
 lint:
 	ruff check .
@@ -21,3 +21,7 @@ gate:
 
 smoke:
 	bench run --variants fm,triple --labels 20,50,100 --protocol smoke --results "$$(mktemp -d)"
+
+# the variable silences an announcement of the theme's authors
+docs:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet

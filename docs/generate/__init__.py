@@ -1,0 +1,1 @@
+"""Parts of pages that are made from the code and its data while the documentation is built."""

@@ -14,7 +14,7 @@ def serve(
     port: Annotated[int, option("--port", metavar="N", help="Of this machine only. Default: 8000; 0: any.")] = 8000,
 ) -> int:
     """Show the report of a results folder in a browser while a grid is running, and update it."""
-    from bench.reporting.report import pictures
+    from bench.reporting.drawing import pictures
     from bench.reporting.serve import serve as show
     from bench.store import Store
 

@@ -180,7 +180,7 @@ def _source(source: str, rows: pd.DataFrame) -> str:
     """What the ± of published rows is."""
     kinds = {"std": "standard deviation", "se": "standard error", "unknown": "a spread of unknown kind"}
     spread = rows[rows["spread"].notna()]
-    counts = [f"{n} runs" for n in spread["n"].astype(str).replace("<NA>", "an unknown number of")]
+    counts = ["an unknown number of runs" if pd.isna(n) else f"{int(n)} runs" for n in spread["n"].tolist()]
     found = [
         f"{kinds[kind]} over {count}"
         for kind, count in dict.fromkeys(zip(spread["spread_kind"].astype(str), counts, strict=True))

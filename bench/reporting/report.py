@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-from matplotlib.figure import Figure
-from matplotlib.pyplot import close
 
 from bench.analysis.aggregate import aggregates
 from bench.analysis.comparison import comparisons, quartiles
@@ -17,8 +14,7 @@ from bench.analysis.published import beside
 from bench.errors import UsageError, shorten
 from bench.reporting import layouts
 from bench.reporting.comparison import baseline_only, comparison_report
-from bench.reporting.figures.kinds import KINDS, Kind
-from bench.reporting.figures.saving import figure_bytes
+from bench.reporting.drawing import Drawn, drawing
 from bench.reporting.formats import as_html
 from bench.reporting.material import Material
 from bench.reporting.page import LayoutTable, Picture, build
@@ -42,20 +38,13 @@ def write(material: Material, output: Path, title: str) -> dict[str, int]:
     if material.frame.empty:
         raise UsageError("there are no runs to report on. Make some with `bench run`.")
     _make_room(output)
-    papers = paper_tables(material)
-    figures = _write_figures(material, output / FIGURES)
-    tables = _write_tables(material, papers, output / TABLES)
-    _write(output / "comparison.md", _comparison(material))
+    with drawing(material, (".svg", ".png")) as drawn:  # in processes of their own, while this one counts and tests
+        papers = paper_tables(material)
+        tables = _write_tables(material, papers, output / TABLES)
+        _write(output / "comparison.md", _comparison(material))
+        figures = _write_figures(drawn, output / FIGURES)
     _write(output / PAGE, build(material, figures, [LayoutTable(t.caption, as_html(t)) for _, t in papers], title))
     return {"figures": len(figures), "tables": tables, "bytes": (output / PAGE).stat().st_size}
-
-
-def pictures(material: Material) -> list[Picture]:
-    """The figures of a page that is only shown."""
-    return [
-        _picture(kind, dataset, protocol, figure_bytes(figure, ".png"), "png")
-        for kind, dataset, protocol, figure in _drawn(material)
-    ]
 
 
 def paper_tables(material: Material) -> list[tuple[str, Table]]:
@@ -64,35 +53,16 @@ def paper_tables(material: Material) -> list[tuple[str, Table]]:
     return [(n, paper_table(n, layout, material)) for n, layout in read if has_ours(layout, material)]
 
 
-# --- figures ---------------------------------------------------------------------------------------------------------
-
-
-def _drawn(material: Material) -> Iterator[tuple[Kind, str, str, Figure]]:
-    """Every kind of figure that there is something to draw for, by dataset and protocol; closed after use."""
-    for dataset, protocol, part in material.groups():
-        for kind in KINDS.values():
-            figure = kind.draw(part)
-            if figure is not None:
-                yield kind, dataset, protocol, figure
-                close(figure)
-
-
-def _write_figures(material: Material, folder: Path) -> list[Picture]:
+def _write_figures(drawn: Iterable[Drawn], folder: Path) -> list[Picture]:
     """As SVG and as PNG; the page takes the smaller one."""
     made = []
     names: set[str] = set()
-    for kind, dataset, protocol, figure in _drawn(material):
-        name = _name(f"{kind.name}-{dataset}-{protocol}", names)
-        both = {ending: figure_bytes(figure, ending) for ending in (".svg", ".png")}
-        for ending, content in both.items():
+    for figure in drawn:
+        name = _name(f"{figure.kind.name}-{figure.dataset}-{figure.protocol}", names)
+        for ending, content in figure.files.items():
             _write(folder / f"{name}{ending}", content)
-        smaller = min(both, key=lambda ending: len(both[ending]))
-        made.append(_picture(kind, dataset, protocol, both[smaller], smaller[1:]))
+        made.append(figure.picture(min(figure.files, key=lambda ending: len(figure.files[ending]))))
     return made
-
-
-def _picture(kind: Kind, dataset: str, protocol: str, content: bytes, ending: str) -> Picture:
-    return Picture(kind.title, kind.caption, f"{dataset}, {protocol}", content, "svg" if ending == "svg" else "png")
 
 
 def _name(text: str, taken: set[str]) -> str:

@@ -68,6 +68,8 @@ def _draw(panel: Axes, aggregate: Aggregate, policy: str) -> None:
         text_h_margin=0.012 * (ranks.max() - ranks.min()), color_palette=dict.fromkeys(ranks.index, INK),
         elbow_props={"linewidth": 1}, crossbar_props={"linewidth": 3},
     )  # fmt: skip
+    for (bar,) in drawn["crossbars"]:  # whose points come in the order of a set, another one in each process
+        bar.set_xdata(sorted(bar.get_xdata()))
     for label in drawn["labels"]:
         label.set_text(shorten(label.get_text(), LETTERS))
     panel.margins(x=0.02)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -33,12 +33,17 @@ def figure_bytes(figure: Figure, ending: str) -> bytes:
     """The figure as a file of this ending (of `FORMATS`): the same bytes for the same content."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=ending[1:], metadata=FORMATS[ending])
-    return _shortened(buffer.getvalue()) if ending == ".svg" else buffer.getvalue()
+    photographs = any(panel.images for panel in figure.axes)
+    return _with_palette(buffer) if ending == ".png" and not photographs else buffer.getvalue()
 
 
-def _shortened(svg: bytes) -> bytes:
-    """The same with two decimals in paths, a hundredth of 1/72 inch, where matplotlib writes six."""
-    return re.sub(rb'(?<= d=")[^"]*', lambda path: re.sub(rb"(\.\d\d)\d+", rb"\1", path[0]), svg)
+def _with_palette(png: io.BytesIO) -> bytes:
+    """The same picture in at most 256 colours: less than half as large, and no line or letter looks different."""
+    picture = Image.open(png).convert("RGB")
+    picture = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    smaller = io.BytesIO()
+    picture.save(smaller, "PNG")
+    return smaller.getvalue()
 
 
 def save_figure(figure: Figure, path: Path, option: str = "--output") -> None:

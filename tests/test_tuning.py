@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 import yaml
+from joblib import parallel_config
 
 from bench import registry, tuning
 from bench.errors import UsageError
@@ -56,7 +57,8 @@ def test_every_variant_searches_the_fields_that_all_share() -> None:
 
 def test_the_best_trial_on_validation_images_comes_first_and_its_file_is_a_recipe(tmp_path: Path) -> None:
     lines: list[str] = []
-    trials = tuning.tune(_quick(), SOURCE, 3, 2, lines.append)
+    with parallel_config("threading"):  # processes would take most of the time to start
+        trials = tuning.tune(_quick(), SOURCE, 3, 2, lines.append)
     assert len(trials) == len(lines) == 3
     scores = [trial.score for trial in trials]
     assert scores == sorted(scores, reverse=True)

@@ -36,14 +36,16 @@ def table(
 ) -> int:
     """Mean and standard deviation over seeds, for each variant and label budget. The best of a column are bold."""
     from bench.analysis.leaders import leaders
-    from bench.errors import UsageError
+    from bench.errors import UsageError, unknown
     from bench.reporting import layouts
     from bench.reporting.formats import as_lines
     from bench.reporting.papers import paper_csv, paper_table
-    from bench.reporting.tables import budget_tables, csv_table, written
+    from bench.reporting.tables import FORMATS, budget_tables, csv_table, written
 
     if layout is not None and metric is not None:
         raise UsageError("--metric has no effect with --layout: each column of a layout has its own.")
+    if format not in (None, "csv", *FORMATS):
+        raise unknown("format", format, (*FORMATS, "csv"))
     chosen = layouts.read(layout) if layout is not None else None
     material = material_of(results, stale, variants, dataset, policy, metric or "accuracy")
     if chosen is not None:

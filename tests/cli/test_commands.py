@@ -6,6 +6,8 @@ import contextlib
 import csv
 import io
 import json
+import os
+import pickle
 import shlex
 import shutil
 import subprocess
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from bench import registry
 from bench.cli.app import app
@@ -40,13 +43,18 @@ COLUMNS = "dataset,protocol,variant,budget,policy,n,failed,mean,std,ci_low,ci_hi
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """`bench run` as a user runs it, with worker processes: the folder and what it said."""
-    folder = tmp_path_factory.mktemp("user")
-    bench = [sys.executable, "-c", "from bench.cli import main; main()"]
-    done = subprocess.run(
-        [*bench, "run", *GRID, "--jobs", "1"], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    """`bench run` as a user runs it, with worker processes: the folder and what it said. Once for all test workers."""
+    shared = (
+        tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("x")
     )
-    return folder, done
+    folder, said = shared / "user", shared / "user.pickle"
+    with FileLock(shared / "user.lock"):
+        if not said.exists():
+            folder.mkdir()
+            words = [sys.executable, "-c", "from bench.cli import main; main()", "run", *GRID, "--jobs", "1"]
+            done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+            said.write_bytes(pickle.dumps(done))
+    return folder, pickle.loads(said.read_bytes())
 
 
 @pytest.fixture
@@ -413,13 +421,13 @@ def test_a_failed_run_names_the_command_that_repeats_it(bench_cli: Cli, tmp_path
 
 
 def test_ablate_compares_each_technique_with_the_base(bench_cli: Any) -> None:
-    words = ["ablate", "--variant", "fm", "--labels", "20,50", "--seeds", "2", "--protocol", "smoke", "--jobs", "1"]
+    words = ["ablate", "--variant", "fm", "--labels", "20,50", "--seeds", "1", "--protocol", "smoke", "--jobs", "1"]
     words += ["--only", "feature-matching,label-smoothing", "--add", "lr=0.01", "--results", "r"]
     answer = bench_cli(*words)
     assert answer.code == 0
     rows = [line.split("|")[1].strip() for line in answer.out.splitlines() if line.startswith("|")]
     assert rows[:1] + rows[2:] == ["change", "base", "- feature-matching", "+ label-smoothing", "lr=0.01"]
-    assert "4 recipes, 16 runs, 0 of them already stored" in answer.out
-    assert "4 recipes, 16 runs, 16 of them already stored" in bench_cli(*words).out
+    assert "4 recipes, 8 runs, 0 of them already stored" in answer.out
+    assert "4 recipes, 8 runs, 8 of them already stored" in bench_cli(*words).out
     refused = bench_cli("ablate", "--variant", "majority", "--results", "s")
     assert (refused.code, "names no techniques" in refused.err) == (2, True)

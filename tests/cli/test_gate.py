@@ -117,7 +117,11 @@ def test_averages_switched_off_are_seen_by_the_exact_tier(
         code, out, _ = bench_cli("gate", str(baseline))
     assert "Exact tier: NUMERICS CHANGED in" in out
     assert code == 0, out
-    code, out, _ = bench_cli("gate", str(baseline), "--results", "raw", "--set", "fm.evaluate_with=raw")
+
+
+@pytest.mark.slow
+def test_raw_weights_in_the_place_of_averages_are_seen_by_the_exact_tier(bench_cli: Cli, baseline: Path) -> None:
+    code, out, _ = bench_cli("gate", str(baseline), "--set", "fm.evaluate_with=raw")
     assert "Exact tier: NUMERICS CHANGED in" in out
     assert code == 0, out
 

@@ -150,7 +150,7 @@ OTHER: dict[str, tuple[str, str]] = {
     "unknown policy": ("table data --policy lasst", "Did you mean 'last'"),
     "empty list of table variants": ("table data --variants ,", "--variants"),
     "unknown kind of list": ("list variant", "Did you mean 'variants'"),
-    "list without a kind": ("list", "variants|datasets|suites|runs"),
+    "list without a kind": ("list", "variants|datasets|suites|layouts|runs"),
     "list with a needless folder": ("list variants data", "takes no results folder"),
     "list of runs in nothing": ("list runs absent", "absent"),
     "show without an id": ("show", "RUN_ID"),

@@ -16,7 +16,7 @@ VITAL = {
     "hidden labels change no bit",
     "each player moves its own networks only",
 }
-VITAL_FOR_SOME = {"a run alone equals the run in cohorts of 3 and 15, bit for bit", "vmap and loop agree"}
+VITAL_FOR_SOME = {"a run alone equals the run in cohorts of 3 and 15, bit for bit"}
 SOME = {"triple", "bad", "cat", "rf"}  # the networks and losses of the others are made of theirs
 
 

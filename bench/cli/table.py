@@ -44,7 +44,7 @@ def table(
 
     if layout is not None and metric is not None:
         raise UsageError("--metric has no effect with --layout: each column of a layout has its own.")
-    if format not in (None, "csv", *FORMATS):
+    if format is not None and format not in (*FORMATS, "csv"):
         raise unknown("format", format, (*FORMATS, "csv"))
     chosen = layouts.read(layout) if layout is not None else None
     material = material_of(results, stale, variants, dataset, policy, metric or "accuracy")

@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -33,17 +32,7 @@ def figure_bytes(figure: Figure, ending: str) -> bytes:
     """The figure as a file of this ending (of `FORMATS`): the same bytes for the same content."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=ending[1:], metadata=FORMATS[ending])
-    photographs = any(panel.images for panel in figure.axes)
-    return _with_palette(buffer) if ending == ".png" and not photographs else buffer.getvalue()
-
-
-def _with_palette(png: io.BytesIO) -> bytes:
-    """The same picture in at most 256 colours: less than half as large, and no line or letter looks different."""
-    picture = Image.open(png).convert("RGB")
-    picture = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    smaller = io.BytesIO()
-    picture.save(smaller, "PNG")
-    return smaller.getvalue()
+    return buffer.getvalue()
 
 
 def save_figure(figure: Figure, path: Path, option: str = "--output") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import matplotlib
 import pytest
 import torch
 from matplotlib.text import Text
-from PIL import Image
 from safetensors.torch import save_file
 
 from bench.cli.plot import plot
@@ -192,11 +190,3 @@ def test_ticks_of_a_log_axis(low: float, high: float, ticks: list[float]) -> Non
 
 def test_numbers_are_written_plainly() -> None:
     assert [plain(v) for v in (0, 0.5, 20, 1e12, 2e12, 1e-5)] == ["0", "0.5", "20", "10¹²", "2·10¹²", "10⁻⁵"]
-
-
-def test_pictures_of_lines_have_a_palette_and_a_white_ground(run: Any, material: Any) -> None:
-    with Image.open(io.BytesIO(figure_bytes(KINDS["seeds"].draw(material(run([20]))), ".png"))) as picture:
-        assert picture.mode == "P"
-        colours = [colour for _, colour in sorted(picture.convert("RGB").getcolors(), reverse=True)]
-        assert colours[:2] == [(255, 255, 255), (245, 245, 245)]  # the ground, and the row's
-        assert picture.size[0] == 1500

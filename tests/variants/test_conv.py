@@ -116,9 +116,9 @@ def test_cost_of_a_step_of_the_papers_networks(dataset: str, teraflop: float) ->
     assert 2 * (d_step + g_step) / 1e12 == pytest.approx(teraflop, rel=0.01)
 
 
-EVERY_TIME = {"fm"}  # the others, whose first steps take seconds each, with -m slow
+EVERY_TIME = {("fm", "svhn")}  # the others, whose first steps take seconds each, with -m slow
 PAPERS = [
-    pytest.param(name, recipe, marks=() if name in EVERY_TIME else pytest.mark.slow)
+    pytest.param(name, recipe, marks=() if (name, recipe) in EVERY_TIME else pytest.mark.slow)
     for name in registry.names() for recipe in registry.get(name).recipes.get("paper", {})
     if recipe in ("svhn", "colour")
 ]  # fmt: skip

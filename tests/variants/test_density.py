@@ -53,7 +53,7 @@ def trained(dataset: Dataset, budget: int, steps: int, **fields: float) -> float
     ("name", "budget", "steps", "margin"),
     [
         ("digits", 100, 1000, 10),
-        ("two-circles", 7, 3000, 0.3),
+        pytest.param("two-circles", 7, 3000, 0.3, marks=pytest.mark.slow),
         pytest.param("mnist", 100, 3000, 10, marks=pytest.mark.slow),
         pytest.param("cifar10", 4000, 500, 100, marks=pytest.mark.slow),
     ],

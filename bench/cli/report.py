@@ -28,6 +28,9 @@ def report(
     stale: Annotated[bool, option("--stale", help="Runs that today's code would not produce, too.")] = False,
 ) -> int:
     """Tables, figures, comparisons and one page of all that is in a results folder."""
+    from bench.reporting.processes import warm_up
+
+    warm_up()
     from bench.reporting.report import PAGE, write
 
     output = output or Path("reports") / results.resolve().name

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from bench.reporting.figures.kinds import KINDS, Kind
 from bench.reporting.figures.saving import figure_bytes
 from bench.reporting.material import Material
 from bench.reporting.page import Picture
+from bench.reporting.processes import context
 
 # Kinds that take long: they come first, so that no process is left with one at the end
 LONGEST = ("cost", "curves", "losses", "seconds")
@@ -47,10 +46,8 @@ def drawing(material: Material, endings: Sequence[str]) -> Iterator[Iterator[Dra
     groups = list(material.groups())
     places = [(index, kind) for index in range(len(groups)) for kind in KINDS]
     order = sorted(places, key=lambda place: place[1] not in LONGEST)
-    # forks, on Linux: to import torch and matplotlib anew takes each process as long as several figures
-    method = "fork" if sys.platform == "linux" else "spawn"
     jobs = min(os.cpu_count() or 1, len(places) or 1)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context(method), _begin, (groups, endings)) as workers:
+    with ProcessPoolExecutor(jobs, context(), _begin, (groups, endings)) as workers:
         coming = {place: workers.submit(_draw, *place) for place in order}
         yield (
             Drawn(KINDS[kind], *groups[index][:2], files)

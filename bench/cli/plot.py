@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
-from bench.cli.reading import records_of
+from bench.cli.reading import material_of
 from bench.errors import UsageError, shorten, unknown
 from bench.reporting.figures import NAMES
 
@@ -28,13 +28,9 @@ def plot(
     ] = None,
 ) -> int:
     """Draw a figure of all chosen runs (.svg, .png, .pdf): a part for each dataset and protocol."""
-    from bench.analysis.runs import select
-    from bench.grid import parse_names
     from bench.reporting.figures import circles
     from bench.reporting.figures.kinds import KINDS
     from bench.reporting.figures.saving import check_format, save_figure
-    from bench.reporting.material import gather
-    from bench.store import Store
 
     if kind not in KINDS:
         raise unknown("kind of figure", kind, KINDS)
@@ -44,9 +40,7 @@ def plot(
             able = ", ".join(other.name for other in KINDS.values() if name in other.reads)
             raise UsageError(f"--{name} {shorten(value)!r}: {kind} does not depend on it. Kinds that do: {able}.")
     check_format(output)
-    names = parse_names(variants, "--variants") if variants is not None else None
-    material = gather(Store(results), records_of(results, stale=False), policy or "last", metric or "accuracy")
-    material = material.part(select(material.frame, names, dataset))
+    material = material_of(results, False, variants, dataset, policy or "last", metric or "accuracy")
     figure = chosen.draw(material)
     if figure is None:
         raise UsageError(chosen.needs)

@@ -141,6 +141,7 @@ def test_a_run_without_weights_says_how_to_keep_them(bench_cli: Cli, tmp_path: P
     assert "--save-weights" in answer.err
 
 
+@pytest.mark.slow
 def test_circles_are_drawn_and_measured(bench_cli: Cli, tmp_path: Path) -> None:
     words = ["--dataset", "two-circles", "--labels", "7", "--seeds", "2", "--steps", "3", "--jobs", "1", "--samples"]
     assert bench_cli("run", "--variants", "supervised,fm,belt", *words).code == 0

@@ -72,6 +72,7 @@ def report(name: str, kind: type[Variant]) -> str:
     return found
 
 
+@pytest.mark.slow  # so does the example of the documentation, every time
 def test_the_toy_conforms() -> None:
     results = list(check(Toy))
     assert [name for name, _, _ in results] == list(CHECKS)

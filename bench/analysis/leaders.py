@@ -18,8 +18,8 @@ def leaders(frame: pd.DataFrame, metric: str = "accuracy") -> set[tuple[str, str
 
     Within a dataset, protocol and budget all pairs of variants are compared by a paired t test, Holm-corrected over
     these pairs; whoever is worse than some other at 5 % stays behind. So does, without a test, whoever shares fewer
-    than two seeds with the best mean or differs from it by the same on each. A column with one variant, or
-    with one run of each, has no best one, and nothing is compared in smoke runs.
+    than two seeds with the best mean or differs from it by the same on each. A variant with fewer than two runs takes
+    no part: the one that survived may be the lucky one. Alone no variant is the best, and smoke runs are not compared.
 
     Args:
         frame: from `bench.analysis.runs.runs_frame`.
@@ -28,10 +28,10 @@ def leaders(frame: pd.DataFrame, metric: str = "accuracy") -> set[tuple[str, str
     measured = measured[(measured["status"] == "done") & measured["value"].notna()]
     found = set()
     for (dataset, protocol, _), group in measured.groupby(GROUP, sort=False):
-        several = group["variant"].nunique() > 1 and group["variant"].duplicated().any()
-        if several and not str(protocol).startswith("smoke"):
-            signed = group.assign(value=group["value"] if higher_is_better(metric) else -group["value"])
-            budget = int(group["budget"].iloc[0])
+        judged = group[group["variant"].duplicated(keep=False)]
+        if judged["variant"].nunique() > 1 and not str(protocol).startswith("smoke"):
+            signed = judged.assign(value=judged["value"] if higher_is_better(metric) else -judged["value"])
+            budget = int(judged["budget"].iloc[0])
             found |= {(str(dataset), str(protocol), name, budget) for name in _unbeaten(signed)}
     return found
 

@@ -17,7 +17,7 @@ from bench.reporting.comparison import baseline_only, comparison_report
 from bench.reporting.drawing import Drawn, drawing
 from bench.reporting.formats import as_html
 from bench.reporting.material import Material
-from bench.reporting.page import LayoutTable, Picture, build
+from bench.reporting.page import GENERATOR, LayoutTable, Picture, build
 from bench.reporting.papers import has_ours, paper_csv, paper_table
 from bench.reporting.published import published_section
 from bench.reporting.table import Table
@@ -104,16 +104,20 @@ def _comparison(material: Material) -> str:
 def _make_room(output: Path) -> None:
     """Removes the figures and tables of an earlier report, and nothing else."""
     try:
-        if output.is_dir() and any(output.iterdir()) and not (output / PAGE).is_file():
+        if output.is_dir() and any(output.iterdir()) and not _is_report(output / PAGE):
             raise UsageError(
                 f"--output {shorten(output, 300)!r} is a folder with other things in it. Name a new one, or the folder "
-                f"of an earlier report (with {PAGE})."
+                f"of an earlier report."
             )
         for folder in (output / FIGURES, output / TABLES):
             if folder.is_dir() and not folder.is_symlink():
                 shutil.rmtree(folder)
     except OSError as error:
         raise _unwritable(output, error) from error
+
+
+def _is_report(page: Path) -> bool:
+    return page.is_file() and f'content="{GENERATOR}"'.encode() in page.read_bytes()
 
 
 def _write(path: Path, content: str | bytes) -> None:

@@ -66,8 +66,8 @@ def test_the_fewest_errors_lead() -> None:
 
 
 def test_without_a_test_the_means_decide() -> None:
-    one_seed_each = pd.concat([frame({"a": [90.0, 90]}), frame({"b": [89.0], "c": [90.0]}).assign(seed=7)])
-    assert names(leaders(one_seed_each)) == {"a", "c"}
+    elsewhere = frame({"b": [89.0, 89], "c": [90.0, 90]}).assign(seed=lambda runs: runs["seed"] + 7)
+    assert names(leaders(pd.concat([frame({"a": [90.0, 90]}), elsewhere]))) == {"a", "c"}
     assert names(leaders(frame({"a": [90.0, 80.0], "b": [89.0, 79.0]}))) == {"a"}
 
 
@@ -84,6 +84,12 @@ def test_nothing_leads_in_smoke_runs_and_alone(change: dict[str, str]) -> None:
 
 def test_one_run_each_is_no_race() -> None:
     assert leaders(frame({"a": [90.0], "b": [50.0]})) == set()
+
+
+def test_a_single_lucky_survivor_neither_leads_nor_pushes_others_out() -> None:
+    nan = float("nan")
+    values = {"lucky": [99.0, nan, nan], "a": [90.0, 90.5, 91.2], "b": [70.0, 71.5, 72]}
+    assert names(leaders(frame(values))) == {"a"}
 
 
 def test_columns_are_judged_apart() -> None:

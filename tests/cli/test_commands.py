@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import os
-import pickle
 import shlex
 import shutil
 import subprocess
@@ -47,14 +46,14 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproces
     shared = (
         tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("x")
     )
-    folder, said = shared / "user", shared / "user.pickle"
+    folder, said = shared / "user", shared / "user.json"
     with FileLock(shared / "user.lock"):
         if not said.exists():
             folder.mkdir()
             words = [sys.executable, "-c", "from bench.cli import main; main()", "run", *GRID, "--jobs", "1"]
             done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-            said.write_bytes(pickle.dumps(done))
-    return folder, pickle.loads(said.read_bytes())
+            said.write_text(json.dumps([words, done.returncode, done.stdout, done.stderr]))
+    return folder, subprocess.CompletedProcess(*json.loads(said.read_text()))
 
 
 @pytest.fixture

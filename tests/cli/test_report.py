@@ -87,11 +87,14 @@ def test_the_same_runs_give_the_same_bytes_and_old_files_go(bench_cli: Cli, resu
 def test_a_folder_with_other_things_is_left_alone(bench_cli: Cli, results: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "figures").mkdir(parents=True)
     (tmp_path / "mine" / "figures" / "thesis.png").touch()
+    (tmp_path / "mine" / "index.html").write_text("<title>My home page</title>")
     done = bench_cli("report", str(results), "--output", "mine")
     assert done.code == 2
     assert "a folder with other things in it" in done.err
     assert (tmp_path / "mine" / "figures" / "thesis.png").exists()
-    assert not (tmp_path / "mine" / "index.html").exists()
+    assert (tmp_path / "mine" / "index.html").read_text() == "<title>My home page</title>"
+    (tmp_path / "mine" / "index.html").unlink()
+    assert bench_cli("report", str(results), "--output", "mine").code == 2
 
 
 def test_names_from_a_results_file_stay_text(bench_cli: Cli, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from bench.reporting.tables import STRONG
 
 LARGEST = 8_000_000  # bytes
 SCRIPTS = ("dom.js", "tables.js", "charts.js", "run.js", "page.js")
+GENERATOR = "ssgan-bench report"  # by which a later report knows the page as one of ours
 UNSTAMPED = 'data-fingerprint=""'
 
 
@@ -81,6 +82,7 @@ def _facts(material: Material, title: str, live: bool) -> dict[str, Any]:
     script = "\n".join(_source(name) for name in (*SCRIPTS, *(["live.js"] if live else [])))
     return {
         "title": one_line(title),
+        "generator": GENERATOR,
         "live": live,
         "origin": origin(material.records.values()),
         "failures": list(_failures(material)),

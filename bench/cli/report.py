@@ -37,7 +37,7 @@ def report(
     made = write(material_of(results, stale, variants, dataset, policy, metric), output, f"Report on {output.name}")
     out.print(
         f"wrote {output}: {PAGE} ({made['bytes'] / 1e6:.1f} MB), {made['figures']} figures as SVG and PNG, "
-        f"{made['tables']} tables in four formats, comparison.md",
+        f"{made['tables']} table{'s' * (made['tables'] > 1)} in four formats, comparison.md",
         markup=False,
     )
     out.print(f"Open {output / PAGE} in a browser; it needs no network.", markup=False)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import Timeout
 from pydantic import ValidationError
 
 from bench.errors import UsageError
 from bench.grid.run import Run
-from bench.store import ConflictError, Curve, Record, SplitFacts, Store, append_progress, read_progress
+from bench.store import ConflictError, Curve, Record, SplitFacts, Store
 
 ID = "00c0ffee00000001"
 
@@ -79,9 +78,9 @@ def all_files(folder: Path) -> list[Path]:
 def test_a_record_is_read_as_it_was_written(store: Store) -> None:
     record = make_record()
     store.write(record)
-    assert store.records() == [record]
+    assert list(store.records()) == [record]
     assert store.get(ID) == record
-    assert (store.root / "digits" / "fm" / f"{ID}.json").is_file()
+    assert (store.folder.root / "digits" / "fm" / f"{ID}.json").is_file()
 
 
 def test_json_is_strict_one_line_per_list_of_numbers_and_in_one_order() -> None:
@@ -142,9 +141,9 @@ def test_a_curve_has_one_number_per_evaluation(wrong: dict[str, Any]) -> None:
 
 def test_the_same_result_again_keeps_the_first(store: Store) -> None:
     store.write(make_record())
-    before = store.path(make_run()).read_bytes()
+    before = (store.folder.root / store.name(make_run())).read_bytes()
     store.write(make_record(provenance={"device": "another"}, curve=make_curve(seconds=[7.0, 8.0])))
-    assert store.path(make_run()).read_bytes() == before
+    assert (store.folder.root / store.name(make_run())).read_bytes() == before
 
 
 def test_another_result_of_the_same_run_is_a_conflict_that_names_the_difference(store: Store) -> None:
@@ -196,19 +195,19 @@ def test_a_crash_before_the_replacement_leaves_the_old_file(store: Store, monkey
         raise KeyboardInterrupt
 
     store.write(failed())
-    before = store.path(make_run()).read_bytes()
+    before = (store.folder.root / store.name(make_run())).read_bytes()
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         store.write(make_record())
     assert Record.model_validate_json(written[0]) == make_record()  # the whole text was there beforehand
-    assert store.path(make_run()).read_bytes() == before
-    assert all_files(store.root) == [store.path(make_run())]
+    assert (store.folder.root / store.name(make_run())).read_bytes() == before
+    assert all_files(store.folder.root) == [(store.folder.root / store.name(make_run()))]
 
 
 def test_the_leavings_of_a_killed_writer_are_no_record(store: Store) -> None:
     store.write(make_record())
-    (store.path(make_run()).parent / f".{ID}.0123.tmp").write_text('{"schema": 1, "ru')
-    assert len(store.records()) == 1
+    ((store.folder.root / store.name(make_run())).parent / f".{ID}.0123.tmp").write_text('{"schema": 1, "ru')
+    assert len(list(store.records())) == 1
 
 
 @pytest.mark.parametrize("name", ["npz:/data/../x y.npz", "..", "a/b\\c", ".hidden", "ä" * 300, "*"])
@@ -216,7 +215,7 @@ def test_any_name_of_dataset_or_variant_gets_a_folder_inside(store: Store, name:
     run = make_run(dataset=name, variant=name)
     store.write(make_record(run))
     assert store.get(ID).run == run
-    inside = store.path(run).relative_to(store.root)
+    inside = (store.folder.root / store.name(run)).relative_to(store.folder.root)
     assert len(inside.parts) == 3
     assert not any(part.startswith(".") for part in inside.parts)
 
@@ -248,14 +247,14 @@ def test_records_come_in_one_order(store: Store) -> None:
 
 def test_a_store_reads_no_other_store_inside_it_and_no_hidden_folder(store: Store) -> None:
     store.write(make_record())
-    Store(store.root / "reference").write(make_record(make_run("f" * 16)))
+    Store(store.folder.root / "reference").write(make_record(make_run("f" * 16)))
     for hidden in (".old/fm/x.json", "digits/.old/x.json", f"digits/fm/._{ID}.json"):
-        (store.root / hidden).parent.mkdir(parents=True, exist_ok=True)
-        (store.root / hidden).write_text("rubbish")
-    append_progress(store.progress_path("cohort"), {"step": 1})
-    with store.lock(ID):
+        (store.folder.root / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (store.folder.root / hidden).write_text("rubbish")
+    store.journal("cohort").append({"step": 1})
+    with store.folder.hold(ID):
         assert [record.id for record in store.records()] == [ID]
-    assert [record.id for record in Store(store.root / "reference").records()] == ["f" * 16]
+    assert [record.id for record in Store(store.folder.root / "reference").records()] == ["f" * 16]
 
 
 def test_no_folder_no_records(store: Store) -> None:
@@ -263,7 +262,7 @@ def test_no_folder_no_records(store: Store) -> None:
         store.records()
     with pytest.raises(UsageError, match="no results folder"):
         store.get("ab")
-    assert not store.root.exists()
+    assert not store.folder.root.exists()
 
 
 def with_schema(version: Any) -> str:
@@ -287,58 +286,60 @@ def with_schema(version: Any) -> str:
     ],
 )
 def test_an_odd_file_is_named(store: Store, content: bytes, message: str) -> None:
-    path = store.path(make_run())
+    path = store.folder.root / store.name(make_run())
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    for read in (store.records, lambda: store.get(ID), lambda: store.has(make_run())):
+    for read in (lambda: list(store.records()), lambda: store.get(ID), lambda: store.has(make_run())):
         with pytest.raises(UsageError, match=rf"(?s){ID}\.json.*{message}") as error:
             read()
         assert len(str(error.value)) < 1500
 
 
 def test_a_folder_in_a_file_s_place_is_named(store: Store) -> None:
-    store.path(make_run()).mkdir(parents=True)
+    (store.folder.root / store.name(make_run())).mkdir(parents=True)
     with pytest.raises(UsageError, match=rf"{ID}\.json"):
-        store.records()
+        list(store.records())
 
 
 def test_a_link_out_of_the_store_is_refused(store: Store, tmp_path: Path) -> None:
     outside = Store(tmp_path / "outside")
     outside.write(make_record())
-    store.path(make_run()).parent.mkdir(parents=True)
-    store.path(make_run()).symlink_to(outside.path(make_run()))
+    (store.folder.root / store.name(make_run())).parent.mkdir(parents=True)
+    (store.folder.root / store.name(make_run())).symlink_to(outside.folder.root / outside.name(make_run()))
     with pytest.raises(UsageError, match=rf"{ID}\.json.*leads out"):
-        store.records()
+        list(store.records())
     linked = Store(tmp_path / "linked")
-    linked.root.mkdir()
-    (linked.root / "digits").symlink_to(outside.root / "digits")
+    linked.folder.root.mkdir()
+    (linked.folder.root / "digits").symlink_to(outside.folder.root / "digits")
     with pytest.raises(UsageError, match="leads out"):
         linked.records()
 
 
 def test_a_store_may_itself_lie_behind_a_link(store: Store, tmp_path: Path) -> None:
     store.write(make_record())
-    (tmp_path / "link").symlink_to(store.root)
-    assert Store(tmp_path / "link").records() == store.records()
+    (tmp_path / "link").symlink_to(store.folder.root)
+    assert list(Store(tmp_path / "link").records()) == list(store.records())
 
 
 # --- locks and folders -----------------------------------------------------------------------------------------------
 
 
 def test_a_run_is_locked_once(store: Store) -> None:
-    with store.lock(ID):
-        with pytest.raises(Timeout):
-            store.lock(ID).acquire(timeout=0)
-        with store.lock("another"):
-            pass
-    store.lock(ID).acquire(timeout=0).lock.release()
+    lock = store.hold(make_run())
+    assert lock is not None
+    with lock:
+        assert store.held(make_run())
+        assert store.hold(make_run()) is None
+        assert store.hold(make_run("b" * 16)) is not None
+    assert not store.held(make_run())
+    assert store.hold(make_run()) is not None
 
 
 def test_a_writable_folder_is_left_as_it_was(tmp_path: Path) -> None:
-    Store(tmp_path / "a" / "b" / "c").writable()
+    Store(tmp_path / "a" / "b" / "c").folder.writable()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "d").mkdir()
-    Store(tmp_path / "d").writable()
+    Store(tmp_path / "d").folder.writable()
     assert list((tmp_path / "d").iterdir()) == []
 
 
@@ -347,7 +348,7 @@ def test_an_unwritable_folder_is_named_and_nothing_is_made(tmp_path: Path, below
     (tmp_path / "file").write_text("mine")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "at" / "all")
     with pytest.raises(UsageError, match="--results") as error:
-        Store(tmp_path / below).writable()
+        Store(tmp_path / below).folder.writable()
     assert len(str(error.value)) < 1500
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]
     assert (tmp_path / "file").read_text() == "mine"
@@ -357,32 +358,37 @@ def test_an_unwritable_folder_is_named_and_nothing_is_made(tmp_path: Path, below
 
 
 def test_progress_is_read_from_where_one_left_off(store: Store) -> None:
-    path = store.progress_path("cohort 1")
-    assert read_progress(path) == ([], 0)
-    append_progress(path, {"step": 1, "loss": math.nan})
-    events, offset = read_progress(path)
+    journal = store.journal("cohort 1")
+    assert journal.read() == ([], 0)
+    journal.append({"step": 1, "loss": math.nan})
+    events, since = journal.read()
     assert events == [{"step": 1, "loss": None}]
-    append_progress(path, {"step": 2})
-    append_progress(path, {"step": 3})
-    events, offset = read_progress(path, offset)
+    journal.append({"step": 2})
+    journal.append({"step": 3})
+    events, since = journal.read(since)
     assert events == [{"step": 2}, {"step": 3}]
-    assert read_progress(path, offset) == ([], offset)
+    assert journal.read(since) == ([], since)
 
 
-def test_a_half_written_line_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "progress.jsonl"
-    path.write_bytes(b'{"step": 1}\n{"st')
-    events, offset = read_progress(path)
-    assert (events, offset) == ([{"step": 1}], 12)
+def written(store: Store, content: bytes) -> Path:
+    path = store.folder.root / ".progress" / "cohort.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_half_written_line_is_waited_for(store: Store) -> None:
+    path, journal = written(store, b'{"step": 1}\n{"st'), store.journal("cohort")
+    events, since = journal.read()
+    assert (events, since) == ([{"step": 1}], 12)
     with path.open("ab") as file:
         file.write(b'ep": 2}\n')
-    assert read_progress(path, offset) == ([{"step": 2}], 24)
+    assert journal.read(since) == ([{"step": 2}], 24)
 
 
-def test_a_line_that_a_killed_writer_left_is_skipped(tmp_path: Path) -> None:
-    path = tmp_path / "progress.jsonl"
-    path.write_bytes(b'{"step": 1}\n{"st')
-    append_progress(path, {"step": 2})
+def test_a_line_that_a_killed_writer_left_is_skipped(store: Store) -> None:
+    path, journal = written(store, b'{"step": 1}\n{"st'), store.journal("cohort")
+    journal.append({"step": 2})
     with path.open("ab") as file:
         file.write(b'\xff\xfe\n17\n\n{"step": 3}\n')
-    assert read_progress(path)[0] == [{"step": 1}, {"step": 2}, {"step": 3}]
+    assert journal.read()[0] == [{"step": 1}, {"step": 2}, {"step": 3}]

@@ -15,7 +15,7 @@ from bench.analysis.runs import protocol_label
 from bench.errors import UsageError, shorten
 from bench.grid import Run
 from bench.store import Record
-from bench.store.atomic import write_atomically
+from bench.store.local import write_atomically
 
 SCHEMA = 1  # raise it when a file of today could not be read by the code of yesterday
 POLICY = "last"

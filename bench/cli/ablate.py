@@ -6,7 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out, path_option
+from bench.cli.app import (
+    DEFAULT_RESULTS,
+    FAILURE,
+    SELECTION,
+    app,
+    count,
+    default_data,
+    option,
+    out,
+    path_option,
+    results_option,
+)
 from bench.cli.training import (
     CHECKPOINT_EVERY,
     TIME_LIMIT,
@@ -47,7 +58,7 @@ def ablate(
     ] = None,
     steps: Annotated[int | None, option("--steps", metavar="N", help="Steps, all phases together.")] = None,
     scale: Annotated[float | None, option("--scale", metavar="F", help="Factor on the length of the schedule.")] = None,
-    results: Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    results: Annotated[str, results_option()] = DEFAULT_RESULTS,
     data: Annotated[Path | None, path_option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
     device: Annotated[str, option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
@@ -84,7 +95,7 @@ def ablate(
     rows = changes(kind, base, names, add or [])
     grids = {row.name: plan(replace(options, settings=[*(set_ or []), *row.settings(variant)]), loaded) for row in rows}
     store = Store(results)
-    store.writable()
+    store.folder.writable()
     source = DataSource(dataset, data or default_data(), None, index_file_of(options))
     runs = list({run.id: run for grid in grids.values() for run in grid}.values())
     processes = 1 if place.type == "cuda" and jobs is None else processes
@@ -94,15 +105,16 @@ def ablate(
     title = f"{kind.name} on {loaded.name}, {runs[0].protocol}: techniques added (+) and removed (-)"
     accuracies = {name: _accuracies(store, grid) for name, grid in grids.items()}
     out.print("\n" + ablation_table(title, accuracies, list(dict.fromkeys(run.budget for run in runs))), markup=False)
-    out.print(f"Run files: {store.path(runs[0]).parent}", markup=False)
-    return 0 if all(store.has(run) for run in runs) else FAILURE
+    out.print(f"Run files: {store.where(store.name(runs[0])).rpartition('/')[0]}", markup=False)
+    return 0 if all(standing.settled for standing in store.standings(runs).values()) else FAILURE
 
 
 def _accuracies(store: Store, runs: list[Run]) -> dict[int, pd.Series[float]]:
     """Budget -> accuracy by seed; missing for runs that failed or diverged, or that another process has in training."""
     from bench.analysis.runs import runs_frame
 
-    frame = runs_frame([store.record(run) for run in runs if store.holds(run)], "last")
+    standings = store.standings(runs)
+    frame = runs_frame(store.records([run for run in runs if standings[run.id].status is not None]), "last")
     by_budget = {budget: own.set_index("seed")["accuracy"] for budget, own in frame.groupby("budget")}
     seeds = list(dict.fromkeys(run.seed for run in runs))
     return {budget: by_budget[budget].reindex(seeds) for budget in dict.fromkeys(run.budget for run in runs)}

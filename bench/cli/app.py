@@ -13,7 +13,7 @@ from bench.errors import UsageError
 
 FAILURE, USAGE, INCOMPLETE, INTERRUPTED = 1, 2, 3, 130  # exit codes
 SELECTION = "balanced|random|first|prototypes|FILE"  # what --label-selection takes
-DEFAULT_RESULTS = Path("results/runs")
+DEFAULT_RESULTS = "results/runs"
 
 app = typer.Typer(
     name="bench",
@@ -37,10 +37,22 @@ def path_argument(metavar: str, help: str | None = None) -> Any:
     return typer.Argument(metavar=metavar, help=help, show_default=False, parser=_path)
 
 
+def results_option(help: str = "Default: results/runs. Also an address such as s3://BUCKET/RUNS.") -> Any:
+    return typer.Option("--results", help=help, metavar="DIR", show_default=False, parser=_results)
+
+
+def results_argument() -> Any:
+    return typer.Argument(metavar="[RESULTS]", show_default=False, parser=_results)
+
+
 def _path(text: str | Path) -> Path:
-    if not str(text):
+    return Path(_results(str(text)))
+
+
+def _results(text: str) -> str:
+    if not text:
         raise UsageError("a path is empty; is a shell variable not set? Give the name of a file or folder.")
-    return Path(text)
+    return text
 
 
 def default_data() -> Path:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
+from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_option, results_argument
 from bench.cli.reading import deliver, material_of
 
 
 @app.command(epilog="Example:  bench compare results/runs --variants fm,triple,supervised --output comparison.md")
 def compare(
-    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
+    results: Annotated[str, results_argument()] = DEFAULT_RESULTS,
     variants: Annotated[
         str | None, option("--variants", metavar="A,B", help="These, and all pairs of them. Default: all variants.")
     ] = None,

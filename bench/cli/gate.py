@@ -20,6 +20,7 @@ from bench.cli.app import (
     out,
     path_argument,
     path_option,
+    results_option,
 )
 from bench.cli.training import device_of, stoppable, train
 from bench.errors import UsageError, shorten
@@ -42,7 +43,7 @@ def gate(
     suite: Annotated[
         str | None, option("--suite", metavar="NAME|FILE.yaml", help="What --update records, such as gate-digits.")
     ] = None,
-    results: Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    results: Annotated[str, results_option()] = DEFAULT_RESULTS,
     no_run: Annotated[bool, option("--no-run", help="Only read what is in the results folder.")] = False,
     set_: Annotated[
         list[str] | None, option("--set", metavar="VARIANT.FIELD=VALUE", help="A recipe field; may be repeated.")
@@ -74,7 +75,7 @@ def gate(
 class _Measure:
     """Gets the runs of a suite, those that are missing by training them."""
 
-    results: Path
+    results: str
     no_run: bool
     settings: list[str]
     data: Path
@@ -98,13 +99,13 @@ class _Measure:
         runs = list({run.id: run for _, _, own in planned for run in own}.values())
         if self.no_run:
             return _stored(store, runs)
-        store.writable()
+        store.folder.writable()
         _refuse_other_code(store, runs)
         with stoppable(None) as orders:
             for source, dataset, own in planned:
                 job = Job(self.results, source, str(self.place), orders=orders)
                 train(own, dataset, store, job, self.place, self.processes, None, f"{len(own)} runs")
-        return [store.record(run) for run in runs]
+        return list(store.records(runs))
 
 
 def _is_of_this_code(record: Record) -> bool:
@@ -115,11 +116,14 @@ def _is_of_this_code(record: Record) -> bool:
 
 def _refuse_other_code(store: Store, runs: list[Run]) -> None:
     """Stored runs of other code would be taken for today's: their ids are the same, whatever the code computes."""
-    others = [run.id for run in runs if store.has(run) and not _is_of_this_code(store.record(run))]
+    standings = store.standings(runs)
+    settled = store.records([run for run in runs if standings[run.id].settled])
+    others = [record.id for record in settled if not _is_of_this_code(record)]
     if others:
         raise UsageError(
-            f"{len(others)} runs in {shorten(store.root)!r} (e.g. {others[0]}) were made by other code than this, and "
-            "would say nothing about it. Name a new folder with --results, or judge them as they are with --no-run."
+            f"{len(others)} runs in {shorten(store.folder.shown)!r} (e.g. {others[0]}) were made by other code than "
+            "this, and would say nothing about it. Name a new folder with --results, or judge them as they are with "
+            "--no-run."
         )
 
 
@@ -132,7 +136,7 @@ def _stored(store: Store, runs: list[Run]) -> list[Record]:
     from bench.grid.stale import is_stale
 
     planned, wanted = {run.id for run in runs}, {Cell.of(run) for run in runs}
-    found = [r for r in (store.records() if store.root.is_dir() else []) if Cell.of(r.run) in wanted]
+    found = [r for r in (store.records() if store.folder.exists() else []) if Cell.of(r.run) in wanted]
     fresh = [record for record in found if not is_stale(record.run)]
     if len(fresh) < len(found):
         out.print(f"{len(found) - len(fresh)} stale runs do not count: today's code would not produce them")

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.app import DEFAULT_RESULTS, app, default_data, option, out, path_argument, path_option
+from bench.cli.app import DEFAULT_RESULTS, app, default_data, option, out, path_argument, path_option, results_option
 from bench.errors import UsageError, shorten
 
 RUN = Annotated[
     str, typer.Argument(metavar="RUN_ID", help="A run with saved weights, or an unambiguous beginning of its id.")
 ]
-RESULTS = Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")]
+RESULTS = Annotated[str, results_option()]
 PLUGIN = Annotated[
     list[Path] | None,
     path_option("--plugin", metavar="FILE.py", help="The file of the run's variant; may be repeated."),
@@ -121,7 +121,7 @@ def generate(
     return 0
 
 
-def _trained(run_id: str, results: Path, data: Path | None, plugin: list[Path] | None) -> Any:
+def _trained(run_id: str, results: str, data: Path | None, plugin: list[Path] | None) -> Any:
     from bench.execution import DataSource
     from bench.execution.trained import of_record
     from bench.store import Store

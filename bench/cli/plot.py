@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
+from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_option, results_argument
 from bench.cli.reading import material_of
 from bench.errors import UsageError, shorten, unknown
 from bench.reporting.figures import NAMES
@@ -16,7 +16,7 @@ from bench.reporting.figures import NAMES
 @app.command(epilog="Example:  bench plot curves results/runs --variants fm --output curves.svg")
 def plot(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(NAMES)}.", show_default=False)],
-    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
+    results: Annotated[str, results_argument()] = DEFAULT_RESULTS,
     output: Annotated[Path | None, path_option("--output", metavar="FILE", help="Default: KIND.svg.")] = None,
     variants: Annotated[str | None, option("--variants", metavar="A,B", help="Only these. Default: all.")] = None,
     dataset: Annotated[str | None, option("--dataset", metavar="NAME", help="Only this one. Default: all.")] = None,

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from bench.store import Record
 
 
-def records_of(results: Path, stale: bool) -> list[Record]:
+def records_of(results: str, stale: bool) -> list[Record]:
     """The runs of a folder; stale ones are left out, which is said, unless they are asked for."""
     from bench.grid.stale import is_stale
     from bench.store import Store
 
-    records = Store(results).records()
+    records = list(Store(results).records())
     fresh = records if stale else [record for record in records if not is_stale(record.run)]
     if len(fresh) < len(records):
         hidden = len(records) - len(fresh)
@@ -28,7 +28,7 @@ def records_of(results: Path, stale: bool) -> list[Record]:
 
 
 def material_of(
-    results: Path,
+    results: str,
     stale: bool = False,
     variants: str | None = None,
     dataset: str | None = None,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
+from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_option, results_argument
 from bench.cli.reading import material_of
 
 
 @app.command(epilog="Example:  bench report results/runs --output reports/mine")
 def report(
-    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
+    results: Annotated[str, results_argument()] = DEFAULT_RESULTS,
     output: Annotated[
         Path | None,
         path_option("--output", metavar="DIR", help="Default: reports/ and the name of the results folder."),
@@ -33,7 +33,7 @@ def report(
     warm_up()
     from bench.reporting.report import PAGE, write
 
-    output = output or Path("reports") / results.resolve().name
+    output = output or Path("reports") / Path(results).resolve().name
     made = write(material_of(results, stale, variants, dataset, policy, metric), output, f"Report on {output.name}")
     out.print(
         f"wrote {output}: {PAGE} ({made['bytes'] / 1e6:.1f} MB), {made['figures']} figures as SVG and PNG, "

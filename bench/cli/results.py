@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.app import DEFAULT_RESULTS, app, out, path_argument, path_option
+from bench.cli.app import DEFAULT_RESULTS, app, out, results_argument, results_option
 from bench.errors import UsageError, printable, unknown
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ KINDS = ("variants", "datasets", "suites", "layouts", "runs")
 @app.command("list", epilog="Example:  bench list runs results/runs")
 def list_(
     kind: Annotated[str, typer.Argument(metavar="variants|datasets|suites|layouts|runs", show_default=False)],
-    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
+    results: Annotated[str, results_argument()] = DEFAULT_RESULTS,
 ) -> int:
     """What there is. In a pipe: one line each, the name first, untruncated."""
     if kind not in KINDS:
@@ -65,28 +64,32 @@ def _layouts() -> list[tuple[str, str]]:
     return [(name, " ".join(layouts.read(name).about.split())) for name in layouts.names()]
 
 
-def _runs(results: Path) -> list[tuple[str, str]]:
-    from bench.grid.stale import is_stale
+def _runs(results: str) -> list[tuple[str, str]]:
     from bench.store import Store
 
-    store = Store(results)
-    found: list[tuple[Run, str]] = [(record.run, record.status) for record in store.records()]
+    store, rows, stored = Store(results), [], set()
+    for record in store.records():  # one by one: there may be many
+        rows.append(_row(record.run, record.status))
+        stored.add(record.id)
     for head in store.checkpoints.heads():
-        if not store.holds(head.run):
-            state = "running" if store.held(head.run.id) else "interrupted"
-            found.append((head.run, f"{state} (saved at step {head.step} of {head.run.steps})"))
-    rows = []
-    for run, status in found:
-        stale = " (stale)" if is_stale(run) else ""
-        cell = [run.dataset, run.protocol, run.label, f"{run.budget} labels", f"seed {run.seed}"]
-        rows.append((run.id, "  ".join([status + stale, *cell])))
+        if head.run.id not in stored:
+            state = "running" if store.held(head.run) else "interrupted"
+            rows.append(_row(head.run, f"{state} (saved at step {head.step} of {head.run.steps})"))
     return rows
+
+
+def _row(run: Run, status: str) -> tuple[str, str]:
+    from bench.grid.stale import is_stale
+
+    stale = " (stale)" if is_stale(run) else ""
+    cell = [run.dataset, run.protocol, run.label, f"{run.budget} labels", f"seed {run.seed}"]
+    return run.id, "  ".join([status + stale, *cell])
 
 
 @app.command(epilog="Example:  bench show 1f3a")
 def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="An id, or an unambiguous beginning of one.")],
-    results: Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    results: Annotated[str, results_option()] = DEFAULT_RESULTS,
 ) -> int:
     """Everything about a run, with the command that reproduces it."""
     from bench.reporting.reproduce import command

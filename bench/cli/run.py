@@ -6,7 +6,18 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
-from bench.cli.app import DEFAULT_RESULTS, FAILURE, SELECTION, app, count, default_data, option, out, path_option
+from bench.cli.app import (
+    DEFAULT_RESULTS,
+    FAILURE,
+    SELECTION,
+    app,
+    count,
+    default_data,
+    option,
+    out,
+    path_option,
+    results_option,
+)
 from bench.cli.training import (
     CHECKPOINT_EVERY,
     TIME_LIMIT,
@@ -52,7 +63,7 @@ def run(
     unlabelled: Annotated[
         int | None, option("--unlabelled", metavar="N", help="Cap on the unlabelled images. Default: all.")
     ] = None,
-    results: Annotated[Path, path_option("--results", metavar="DIR", help="Default: results/runs.")] = DEFAULT_RESULTS,
+    results: Annotated[str, results_option()] = DEFAULT_RESULTS,
     data: Annotated[Path | None, path_option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     image_size: Annotated[
         int | None, option("--image-size", metavar="N", help="Resize images to N x N pixels.")
@@ -110,12 +121,12 @@ def run(
     store = Store(results)
     every, deadline = interval(checkpoint_every), deadline_of(time_limit)
     if not dry_run:
-        store.writable()
+        store.folder.writable()
     runs: dict[str, Any] = {}  # two parts of a suite may hold the same one
     planned = [grid.load() for grid in asked]  # all of them first: a mistake in the last one trains none
     if dry_run:
         for source, loaded, own in planned:
-            cohorts = group([r for r in own if not store.has(r)], loaded, place, processes, size)
+            cohorts = group(_missing(store, own), loaded, place, processes, size)
             out.print(describe_grid(own, cohorts, loaded, place, processes, source), markup=False)
         return 0
     keep = (save_weights, save_logits, samples)
@@ -124,7 +135,7 @@ def run(
         trackers.tracking(log, store, lambda text: out.print(text, markup=False)) as hear,
     ):
         for source, loaded, own in planned:
-            missing = [r for r in own if not store.has(r)]
+            missing = _missing(store, own)
             job = Job(results, source, str(place), tuple(plugin or []), *keep, every, orders)
             train(own, loaded, store, job, place, processes, size, f"{len(own)} runs", hear)
             if any(keep) and len(missing) < len(own):
@@ -136,32 +147,41 @@ def run(
     return _conclude(store, list(runs.values()), results, chosen.layouts if chosen else ())
 
 
+def _missing(store: Any, runs: Any) -> Any:
+    """The runs that are still to be trained."""
+    standings = store.standings(runs)
+    return [run for run in runs if not standings[run.id].settled]
+
+
 def _draw(store: Any, runs: Any, dataset: Any) -> None:
     """Pictures of the samples that the runs have kept."""
     from bench.reporting.figures.saving import samples_of
     from bench.reporting.pictures import brightest_of, draw_samples
+    from bench.store import beside
 
     brightest = brightest_of(dataset.train_images, dataset.divisor, dataset.shift)
-    made, silent = [], set()
-    for run in runs:
-        samples = samples_of(store, store.record(run)) if store.holds(run) else None
-        if samples is None:
-            silent.add(run.label)
-        else:
-            made += draw_samples(samples, store.path(run).parent, run.id, brightest)
-    out.print(f"\n{len(made)} pictures" + (f", such as {made[0]}" if made else ""), markup=False)
+    made: list[str] = []
+    silent = {run.label for run in runs}
+    for record in store.records(runs):
+        if (samples := samples_of(store, record)) is None:
+            continue
+        silent.discard(record.run.label)
+        for name, content in draw_samples(samples, record.id, brightest).items():
+            made.append(beside(store.name(record.run), name))
+            store.folder.write(made[-1], content)
+    out.print(f"\n{len(made)} pictures" + (f", such as {store.where(made[0])}" if made else ""), markup=False)
     if silent:
         out.print(f"no pictures of {', '.join(sorted(silent))}", markup=False)
 
 
-def _conclude(store: Any, runs: Any, results: Path, layouts: tuple[str, ...]) -> int:
+def _conclude(store: Any, runs: Any, results: str, layouts: tuple[str, ...]) -> int:
     """The table of the grid, what went wrong, where things are and how to go on."""
     from bench.analysis.cells import cells
     from bench.analysis.runs import runs_frame
     from bench.grid.stale import recipe_identity
     from bench.reporting.tables import render, supervised_hint
 
-    records = [store.record(run) for run in runs]
+    records = list(store.records(runs))
     summary = cells(runs_frame(records, "last", recipe_identity))
     out.print("\n" + render(summary, "markdown"), markup=False)
     failed = [record for record in records if record.status == "failed"]
@@ -170,9 +190,9 @@ def _conclude(store: Any, runs: Any, results: Path, layouts: tuple[str, ...]) ->
         out.print(f"failed ({len(names)} runs, e.g. {names[0]}): {shorten(printable(reason), 300)}", markup=False)
     if hint := supervised_hint(summary):
         out.print(hint, markup=False)
-    folders = sorted({str(store.path(run).parent) for run in runs})
-    where = "" if results == DEFAULT_RESULTS else f" {shlex.quote(str(results))}"
-    flag = "" if results == DEFAULT_RESULTS else f" --results {shlex.quote(str(results))}"
+    folders = sorted({store.where(store.name(run)).rpartition("/")[0] for run in runs})
+    where = "" if results == DEFAULT_RESULTS else f" {shlex.quote(results)}"
+    flag = "" if results == DEFAULT_RESULTS else f" --results {shlex.quote(results)}"
     out.print("\nRun files: " + ", ".join(folders), markup=False)
     papers = "".join(f"  bench table{where} --layout {name}  # beside the published numbers\n" for name in layouts)
     out.print(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option
+from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_option, results_argument
 from bench.cli.reading import deliver, material_of
 
 
 @app.command(epilog="Example:  bench table results/runs --layout table2 --format latex --output table2.tex")
 def table(
-    results: Annotated[Path, path_argument("[RESULTS]")] = DEFAULT_RESULTS,
+    results: Annotated[str, results_argument()] = DEFAULT_RESULTS,
     format: Annotated[
         str | None,
         option("--format", metavar="markdown|latex|html|csv", help="Default: markdown; in colours on a terminal."),

@@ -98,14 +98,14 @@ def train(
         typer.Exit: it was told to stop before all were done; what is saved and how to go on has been said.
     """
     from bench.execution import launch, rounds
-    from bench.execution.rounds import failures, unsettled
+    from bench.execution.rounds import unsettled
     from bench.reporting.live import Display
 
     def say(text: str) -> None:
         out.print(text, markup=False)
 
-    say(f"{what}, {sum(store.has(run) for run in runs)} of them already stored")
-    before = failures(runs, store)
+    before = store.standings(runs)
+    say(f"{what}, {sum(standing.settled for standing in before.values())} of them already stored")
     for cohorts in rounds(runs, dataset, store, place, processes, size, job.orders, say, before):
         say(f"{len(cohorts)} cohorts to train with {processes} worker processes")
         with Display(store, cohorts, out, runs, hear):

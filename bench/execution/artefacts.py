@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from safetensors.torch import save
 from torch import Tensor
 
-from bench.store import Record, Store
-from bench.store.atomic import write_atomically
+from bench.store import Record, Store, beside
 from bench.training.sampling import Samples
 from bench.training.trainer import Trainer
 
@@ -21,29 +19,21 @@ def save_artefacts(
     if not weights and not logits and samples is None:
         return record
     averaged = record.accuracy_of == "ema"
-    base = store.path(record.run)
-    store.refuse_links(base)
-    base.parent.mkdir(parents=True, exist_ok=True)
-    artefacts = {}
+    kept: dict[str, Mapping[str, Tensor]] = {}
     if weights:
-        tensors = {
+        kept["weights"] = {
             f"{network}/{name}": tensor[index].contiguous().cpu()
             for network, net in trainer.networks.items()
             for name, tensor in _tensors(trainer, network, averaged and network in trainer.averages).items()
         }
-        artefacts["weights"] = _write(base, "weights", tensors)
     if logits:
-        own = trainer.evaluator.logits(averaged)[index].contiguous().cpu()
-        artefacts["logits"] = _write(base, "logits", {"logits": own})
-    if samples is not None and (kept := samples.of_run(index)):
-        artefacts["samples"] = _write(base, "samples", kept)
+        kept["logits"] = {"logits": trainer.evaluator.logits(averaged)[index].contiguous().cpu()}
+    if samples is not None and (own := samples.of_run(index)):
+        kept["samples"] = own
+    artefacts = {kind: f"{record.id}.{kind}.safetensors" for kind in kept}
+    for kind, tensors in kept.items():
+        store.folder.write(beside(store.name(record.run), artefacts[kind]), save(dict(tensors)))
     return record.model_copy(update={"artefacts": artefacts})
-
-
-def _write(base: Path, kind: str, tensors: Mapping[str, Tensor]) -> str:
-    path = base.with_suffix(f".{kind}.safetensors")
-    write_atomically(path, save(dict(tensors)))
-    return path.name
 
 
 def _tensors(trainer: Trainer, network: str, averaged: bool) -> dict[str, Tensor]:

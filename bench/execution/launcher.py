@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from filelock import Timeout
 from joblib import Parallel, delayed
 from joblib.externals.loky import BrokenProcessPool
 
@@ -13,7 +12,7 @@ from bench.execution.records import failure
 from bench.execution.stopping import ignore_signals
 from bench.execution.worker import Job, work
 from bench.grid import Run
-from bench.store import Store, append_progress, read_progress, storing
+from bench.store import Store
 
 RETURNED = ("finished", "stopped")  # last events of a cohort whose worker came back
 
@@ -27,7 +26,7 @@ def launch(cohorts: Sequence[Cohort], job: Job, jobs: int) -> None:
     A single run that dies alone is recorded as failed. The rest goes on in parallel.
     """
     store = Store(job.results)
-    offsets = {cohort.name: read_progress(store.progress_path(cohort.name))[1] for cohort in cohorts}
+    offsets = {cohort.name: store.journal(cohort.name).read()[1] for cohort in cohorts}
     pending, suspects = list(cohorts), []
     while pending and not job.orders.given():
         if _all_returned(pending, job, jobs):
@@ -45,7 +44,8 @@ def launch(cohorts: Sequence[Cohort], job: Job, jobs: int) -> None:
 def _train_alone(store: Store, cohort: Cohort, job: Job) -> None:
     if job.orders.given() or _all_returned([cohort], job, 1) or job.orders.given():
         return
-    missing = tuple(run for run in cohort.runs if not store.has(run))
+    standings = store.standings(cohort.runs)
+    missing = tuple(run for run in cohort.runs if not standings[run.id].settled)
     if len(missing) > 1:
         half = len(missing) // 2
         for part in (missing[:-half], missing[-half:]):
@@ -56,14 +56,14 @@ def _train_alone(store: Store, cohort: Cohort, job: Job) -> None:
 
 
 def _record_death(store: Store, run: Run, cohort: Cohort, job: Job) -> None:
-    with storing(store.root):
-        try:
-            with store.lock(run.id).acquire(timeout=0):
-                if not store.has(run):
-                    store.write(failure(run, job.origin(), "the worker process was killed, twice (out of memory?)"))
-        except Timeout:  # somebody else has taken it over
+    with store.folder.storing():
+        lock = store.hold(run)
+        if lock is None:  # somebody else has taken it over
             return
-        append_progress(store.progress_path(cohort.name), {"event": "finished", "runs": 1, "failed": 1})
+        with lock:
+            if not store.has(run):
+                store.write(failure(run, job.origin(), "the worker process was killed, twice (out of memory?)"))
+        store.journal(cohort.name).append({"event": "finished", "runs": 1, "failed": 1})
 
 
 def _all_returned(cohorts: Sequence[Cohort], job: Job, jobs: int) -> bool:
@@ -80,5 +80,5 @@ def _all_returned(cohorts: Sequence[Cohort], job: Job, jobs: int) -> bool:
 
 
 def _last_event(store: Store, cohort: Cohort, offsets: dict[str, int]) -> str | None:
-    events, _ = read_progress(store.progress_path(cohort.name), offsets[cohort.name])
+    events, _ = store.journal(cohort.name).read(offsets[cohort.name])
     return next((event["event"] for event in reversed(events) if event["event"] != "warning"), None)

@@ -5,25 +5,23 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bench.store import Store, append_progress, storing
+from bench.store import Store
 from bench.training.trainer import Trainer
-
-HEARTBEAT = 1.0  # seconds between two reports of steps
 
 
 class Progress:
     """The reports of one cohort."""
 
     def __init__(self, store: Store, cohort: str) -> None:
-        self.store, self.path, self.last = store, store.progress_path(cohort), 0.0
+        self.store, self.journal, self.last = store, store.journal(cohort), 0.0
 
     def say(self, event: dict[str, Any]) -> None:
         """
         Raises:
             StorageError: the results folder cannot be written to.
         """
-        with storing(self.store.root):
-            append_progress(self.path, event)
+        with self.store.folder.storing():
+            self.journal.append(event)
 
     def warn(self, text: str) -> None:
         self.say({"event": "warning", "text": text})
@@ -31,7 +29,7 @@ class Progress:
     def step(self, trainer: Trainer) -> None:
         """Call it after every step: now and then it says something."""
         now = time.monotonic()
-        if now - self.last >= HEARTBEAT or trainer.at == trainer.schedule.steps:
+        if now - self.last >= self.journal.heartbeat or trainer.at == trainer.schedule.steps:
             self.last = now
             self.say(_how_far(trainer))
 

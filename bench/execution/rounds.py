@@ -11,14 +11,14 @@ from bench.datasets import Dataset
 from bench.execution.cohorts import Cohort, group
 from bench.execution.stopping import Orders
 from bench.grid import Run
-from bench.store import Store
+from bench.store import Standing, Store
 
 WAIT = 0.5  # seconds between two looks at runs that others hold
 
 
 def rounds(
     runs: Sequence[Run], dataset: Dataset, store: Store, device: torch.device, jobs: int, size: int | None,
-    orders: Orders, say: Callable[[str], None], before: Mapping[str, int | None],
+    orders: Orders, say: Callable[[str], None], before: Mapping[str, Standing],
 ) -> Iterator[list[Cohort]]:  # fmt: skip
     """Cohorts to train now; and again, after those have been trained, until every run is settled or orders are to stop.
 
@@ -26,14 +26,14 @@ def rounds(
     when it dies is taken over. A run that fails is tried once per call.
 
     Args:
-        before: `failures` when the call began.
+        before: the runs' standings when the call began.
     """
-    store.make()
+    store.folder.make()
     _tidy(runs, store)
     told = False
     while not orders.given():
         left = unsettled(runs, store, before)
-        free = [run for run in left if not store.held(run.id)]
+        free = [run for run in left if not store.held(run)]
         if free:
             yield cohorts_of(free, dataset, store, device, jobs, size)
         elif left:
@@ -67,18 +67,16 @@ def _interrupted(runs: Sequence[Run], store: Store) -> list[Cohort]:
     return found
 
 
-def failures(runs: Sequence[Run], store: Store) -> dict[str, int | None]:
-    """When each run was recorded as failed; None for those that were not."""
-    return {run.id: store.failure_stamp(run) for run in runs}
-
-
-def unsettled(runs: Sequence[Run], store: Store, before: Mapping[str, int | None]) -> list[Run]:
+def unsettled(runs: Sequence[Run], store: Store, before: Mapping[str, Standing]) -> list[Run]:
     """The runs that are not stored, and have not failed since `before` was taken."""
-    return [run for run in runs if not store.has(run) and store.failure_stamp(run) in (None, before[run.id])]
+    now = store.standings(runs)
+    return [run for run in runs if not now[run.id].settled and now[run.id] in (Standing(), before[run.id])]
 
 
 def _tidy(runs: Sequence[Run], store: Store) -> None:
     """Deletes the checkpoints of runs that are stored: their call was killed before it could."""
-    for run in runs:
-        if store.checkpoints.steps(run.id) and store.has(run) and not store.held(run.id):
+    standings = store.standings(runs)
+    for head in store.checkpoints.heads():
+        run = head.run
+        if run.id in standings and standings[run.id].settled and not store.held(run):
             store.checkpoints.delete(run.id)

@@ -12,7 +12,7 @@ from typing import Any
 from bench import registry
 from bench.execution.provenance import environment
 from bench.grid import Run
-from bench.store import Checkpoint, Store, storing
+from bench.store import Checkpoint, Store
 from bench.training.sampling import Samples
 from bench.training.state import load_run_states, run_state
 from bench.training.trainer import Trainer
@@ -43,7 +43,7 @@ class Saver:
                 state["resumed_at"] = list(self.resumed[index])
                 if self.samples is not None:
                     state["samples"] = self.samples.run_state(index)
-                with storing(self.store.root):
+                with self.store.folder.storing():
                     self.store.checkpoints.save(run, self.trainer.at, state, cohort, self.made_by)
         self.last, self.saved_at = time.monotonic(), self.trainer.at
 

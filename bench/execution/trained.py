@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
 from torch import Tensor
 
 from bench import registry
@@ -109,20 +110,19 @@ class Trained:
         return {KEY: json.dumps(asdict(self.card))}
 
 
-def of_record(store: Store, record: Record, load: Callable[[], Dataset]) -> tuple[Trained, Dataset]:
+def of_record(store: Store, record: Record, source: Callable[[], Dataset]) -> tuple[Trained, Dataset]:
     """The networks of a stored run, and its dataset.
 
     Raises:
         UsageError: the run's weights were not saved or do not fit, or the dataset is not the one of the run.
     """
-    name = record.artefacts.get("weights")
-    path = store.path(record.run).with_name(Path(name).name) if name else None
-    if path is None or not path.is_file():
+    content = store.artefact(record, "weights")
+    if content is None:
         raise UsageError(
             f"run {record.id} has no saved weights. Train it with --save-weights (into another --results, "
             f"if it is stored already): `bench show {record.id}` names the command."
         )
-    dataset = load()
+    dataset = source()
     if dataset.content_hash != record.run.dataset_hash:
         raise UsageError(f"run {record.id} was trained on other data than {dataset.name!r} is now.")
     run, variant = record.run, variant_of(record.run, dataset)
@@ -131,7 +131,14 @@ def of_record(store: Store, record: Record, load: Callable[[], Dataset]) -> tupl
     )
     parts = (dataset.scale(part) for part in dataset.train_images.split(PART))
     constants = {CONSTANT + name: value for name, value in variant.constants(parts).items()}
-    return Trained(card, card.build(), {**_read(path)[0], **constants}), dataset
+    return Trained(card, card.build(), {**_weights(content, record), **constants}), dataset
+
+
+def _weights(content: bytes, record: Record) -> dict[str, Tensor]:
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise UsageError(f"the weights of run {record.id} are no readable safetensors: {shorten(error)}.") from error
 
 
 def read_model(path: Path) -> Trained:

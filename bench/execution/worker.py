@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import Timeout
 
 from bench import registry
 from bench.datasets import Dataset, Split, make_split
@@ -26,7 +25,7 @@ from bench.execution.reports import Progress
 from bench.execution.saving import Saver, made_by, restore
 from bench.execution.stopping import Orders, Stopped, Watch
 from bench.grid import Run
-from bench.store import ConflictError, Record, StorageError, Store, storing
+from bench.store import ConflictError, Record, StorageError, Store
 from bench.training.sampling import Samples
 from bench.training.trainer import Trainer
 
@@ -43,7 +42,7 @@ NO_MEMORY = (
 class Job:
     """Everything that a worker needs besides the cohort."""
 
-    results: Path
+    results: str
     data: DataSource
     device: str
     plugins: tuple[Path, ...] = ()
@@ -91,7 +90,7 @@ class Work:
             if self.watch():
                 self.progress.say({"event": "stopped"})
                 return
-            runs = [run for run in self.cohort.runs if self._acquire(run, locks)]
+            runs = self._acquired(locks)
             if not runs:
                 self.progress.say({"event": "finished", "runs": 0})
                 return
@@ -103,19 +102,21 @@ class Work:
                 return
             self.progress.say({"event": "finished", "runs": len(runs), "failed": failed})
 
-    def _acquire(self, run: Run, locks: contextlib.ExitStack) -> bool:
-        """Locks a run that is to be trained. Of one that was stored meanwhile nothing but the record is kept."""
-        with storing(self.store.root):
-            try:
-                lock = self.store.lock(run.id).acquire(timeout=0)
-            except Timeout:  # which is an OSError
-                return False
-        if self.store.has(run):
-            self.store.checkpoints.delete(run.id)
-            lock.lock.release()
-            return False
-        locks.enter_context(lock)
-        return True
+    def _acquired(self, locks: contextlib.ExitStack) -> list[Run]:
+        """Locks the runs that are to be trained. Of those that were stored meanwhile nothing but the record is kept."""
+        held = {}
+        with self.store.folder.storing():
+            for run in self.cohort.runs:
+                if (lock := self.store.hold(run)) is not None:
+                    held[run.id] = locks.enter_context(contextlib.ExitStack())
+                    held[run.id].enter_context(lock)
+        own = [run for run in self.cohort.runs if run.id in held]
+        standings = self.store.standings(own)
+        for run in own:
+            if standings[run.id].settled:
+                self.store.checkpoints.delete(run.id)
+                held[run.id].close()
+        return [run for run in own if not standings[run.id].settled]
 
     def _equally_far(self, runs: Sequence[Run]) -> Iterable[list[Run]]:
         """Runs that can go on together: those whose last intact checkpoints are of the same step."""
@@ -141,7 +142,7 @@ class Work:
             _free_memory()
             return sum(self._attempt(part) for some in (runs[:-half], runs[-half:]) for part in self._equally_far(some))
         for run in runs:  # their checkpoints stay: they go on from there when they are tried again
-            with storing(self.store.root):
+            with self.store.folder.storing():
                 self.store.write(failure(run, self.job.origin(), reason, trace))
         return len(runs)
 
@@ -175,7 +176,7 @@ class Work:
         records = describe(runs, trainer, splits, dataset, further)
         conflicts = []
         for index, record in enumerate(records):  # one by one: what is stored is stored, whatever befalls the next
-            with storing(self.store.root):
+            with self.store.folder.storing():
                 whole = save_artefacts(record, index, trainer, samples, self.store, job.save_weights, job.save_logits)
                 try:
                     self.store.write(whole)

@@ -19,10 +19,10 @@ from rich.text import Text
 
 from bench.errors import UsageError, printable
 from bench.execution import Cohort
-from bench.execution.rounds import failures, unsettled
+from bench.execution.rounds import unsettled
 from bench.grid import Run
 from bench.reporting.board import Board
-from bench.store import Record, Store, read_progress
+from bench.store import Record, Store
 
 Hear = Callable[[Sequence[Record]], None]
 
@@ -49,12 +49,14 @@ class Display:
         """
         self.store, self.console, self.hear = store, console, hear
         training = [run for cohort in cohorts for run in cohort.runs]
-        self.before, self.heard = failures(training, store), set[str]()
+        self.before, self.heard = store.standings(training), set[str]()
         grid = training if runs is None else runs
-        stored = (store.record(run) for run in grid if store.has(run))
-        self.board = Board(grid, stored) if console.is_terminal else None
+        standings = store.standings(grid)
+        stored = [run for run in grid if standings[run.id].settled]
+        self.board = Board(grid, store.records(stored)) if console.is_terminal else None
         self.cohorts = {cohort.name: cohort for cohort in cohorts}
-        self.offsets = {name: read_progress(store.progress_path(name))[1] for name in self.cohorts}
+        self.journals = {name: store.journal(name) for name in self.cohorts}
+        self.read_to = {name: journal.read()[1] for name, journal in self.journals.items()}
         self.state: dict[str, dict[str, Any]] = {}  # cohort -> its latest events, merged
         self.steps = sum(len(c.runs) * c.runs[0].steps for c in cohorts)
         self.bar = Progress(
@@ -97,7 +99,7 @@ class Display:
 
     def _read(self) -> None:
         for name in self.cohorts:
-            events, self.offsets[name] = read_progress(self.store.progress_path(name), self.offsets[name])
+            events, self.read_to[name] = self.journals[name].read(self.read_to[name])
             for event in events:
                 self._apply(name, event)
         self.bar.update(self.task, completed=sum(self._done(name) for name in self.state))
@@ -120,7 +122,7 @@ class Display:
         runs = [run for run in self.cohorts[name].runs if run.id not in self.heard]
         try:
             left = {run.id for run in unsettled(runs, self.store, self.before)}
-            records = [self.store.record(run) for run in runs if run.id not in left]
+            records = list(self.store.records([run for run in runs if run.id not in left]))
         except (UsageError, OSError) as error:  # the display goes on; whoever reads the results will say it again
             self.console.print(printable(f"{name}: {error}"), markup=False, highlight=False, soft_wrap=True)
             return

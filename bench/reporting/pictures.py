@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -31,10 +30,12 @@ def grid(images: Tensor, columns: int, brightest: float = 255) -> Image.Image:
     return Image.fromarray((255 * picture).round().byte().permute(1, 2, 0).numpy())
 
 
-def save_film(frames: Sequence[Image.Image], path: Path) -> None:
+def film(frames: Sequence[Image.Image]) -> bytes:
     """An animated GIF that rests on its last frame."""
     durations = [FRAME] * (len(frames) - 1) + [5 * FRAME]
-    frames[0].save(path, save_all=True, append_images=list(frames[1:]), duration=durations, loop=0)
+    buffer = io.BytesIO()
+    frames[0].save(buffer, format="GIF", save_all=True, append_images=list(frames[1:]), duration=durations, loop=0)
+    return buffer.getvalue()
 
 
 def plane(samples: Mapping[str, Tensor], frame: int, title: str = "") -> Image.Image:
@@ -66,8 +67,8 @@ def _image(figure: Any) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def draw_samples(samples: Mapping[str, Tensor], folder: Path, base: str, brightest: float) -> list[Path]:
-    """Makes pictures of a run's samples in a folder; their names begin with `base`."""
+def draw_samples(samples: Mapping[str, Tensor], base: str, brightest: float) -> dict[str, bytes]:
+    """Pictures of a run's samples: files by name, which begins with `base`."""
     images, steps = samples.get("images"), samples["steps"].tolist()
     made: dict[str, Image.Image | list[Image.Image]] = {}
     if "classes" in samples:
@@ -80,12 +81,13 @@ def draw_samples(samples: Mapping[str, Tensor], folder: Path, base: str, brighte
         for name in ("interpolation", "attributes"):
             if name in samples:
                 made[f"{base}.{name}.png"] = grid(samples[name].flatten(0, 1), samples[name].shape[1], brightest)
-    for name, picture in made.items():
-        if isinstance(picture, list):
-            save_film(picture, folder / name)
-        else:
-            picture.save(folder / name)
-    return [folder / name for name in made]
+    return {name: film(own) if isinstance(own, list) else _png(own) for name, own in made.items()}
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def brightest_of(images: Tensor, divisor: float, shift: float) -> float:

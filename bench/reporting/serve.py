@@ -20,7 +20,8 @@ from bench.errors import UsageError, printable
 from bench.grid.stale import is_stale
 from bench.reporting.material import Material, gather
 from bench.reporting.page import Picture, build, stamp
-from bench.store import Store, read_progress
+from bench.store import Store
+from bench.store.files import RUNS
 
 ADDRESS = "127.0.0.1"
 TICK = 1.0  # seconds between two looks at the folder
@@ -40,7 +41,9 @@ def serve(store: Store, port: int, pictures: Pictures) -> None:
     watcher = Watcher(store, pictures)
     with listen(watcher, port) as server:
         threading.Thread(target=watcher.watch, daemon=True).start()
-        print(f"http://{ADDRESS}:{server.server_port}/ shows {printable(str(store.root))}; Ctrl-C ends it", flush=True)
+        print(
+            f"http://{ADDRESS}:{server.server_port}/ shows {printable(store.folder.shown)}; Ctrl-C ends it", flush=True
+        )
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -100,14 +103,10 @@ class Watcher:
 
     def _stored(self) -> str:
         """Changes whenever a run's file does."""
-        digest = hashlib.sha256()
-        for path in sorted(self.store.root.glob("[!.]*/*/*.json")):
-            found = path.stat()
-            digest.update(f"{path} {found.st_mtime_ns} {found.st_size}\n".encode())
-        return digest.hexdigest()
+        return hashlib.sha256(repr(self.store.folder.stamps(RUNS)).encode()).hexdigest()
 
     def _read(self) -> None:
-        records = self.store.records()
+        records = list(self.store.records())
         fresh = [record for record in records if not is_stale(record.run)]
         self.material, self.stale = gather(self.store, fresh), len(records) - len(fresh)
 
@@ -123,15 +122,17 @@ class Watcher:
 def running_cohorts(store: Store) -> list[dict[str, Any]]:
     """Cohorts that have lately said how far they are: `name`, and how many `runs`, `step`, `steps`."""
     found = []
-    for path in sorted((store.root / ".progress").glob("*.jsonl")):
-        if path.is_symlink() or time.time() - path.stat().st_mtime > SILENCE:
+    for file in store.folder.stamps(".progress/*.jsonl"):
+        name = file.split("/")[1].removesuffix(".jsonl")
+        if time.time() - store.folder.modified(file) > SILENCE:
             continue
-        events = [event for event in read_progress(path)[0] if event.get("event") != "warning"]
+        events = [event for event in store.journal(name).read()[0] if event.get("event") != "warning"]
         begun = [index for index, event in enumerate(events) if event.get("event") == "started"]
         if begun and events[-1].get("event") in ("started", "step"):
             latest = {"step": 0, **events[begun[-1]], **events[-1]}
-            name = printable(path.stem)
-            found.append({"name": name} | {key: _count(latest.get(key)) for key in ("runs", "step", "steps")})
+            found.append(
+                {"name": printable(name)} | {key: _count(latest.get(key)) for key in ("runs", "step", "steps")}
+            )
     return found
 
 

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from bench.analysis.runs import protocol_label
 from bench.errors import UsageError, printable, shorten, unknown
 from bench.store import Record, Store
+from bench.store.local import LocalFolder
 
 EXPERIMENT = "ssgan-bench"  # MLflow's name for a set of runs
 LONGEST = 500  # characters of a parameter in any tracker
@@ -127,8 +129,7 @@ class TensorBoard:
     """Event files in the hidden folder `.tensorboard` of the results."""
 
     def __init__(self, store: Store) -> None:
-        self.folder = store.root / ".tensorboard"
-        store.refuse_links(self.folder)
+        self.folder = _folder(store, "tensorboard")
 
     def write(self, record: Record) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -174,8 +175,7 @@ class MLflow:
         return self.local or "the place that MLFLOW_TRACKING_URI names"
 
     def _local(self, store: Store) -> str:
-        folder = store.root / ".mlflow"
-        store.refuse_links(folder)
+        folder = _folder(store, "mlflow")
         folder.mkdir(parents=True, exist_ok=True)
         return f"sqlite:///{folder.resolve() / 'mlflow.db'}"
 
@@ -196,6 +196,17 @@ class MLflow:
     def where(self) -> str:
         command = f"; to see them:\n  mlflow ui --backend-store-uri {shlex.quote(self.local)}" if self.local else ""
         return f"in {self._name()}{command}"
+
+
+def _folder(store: Store, tracker: str) -> Path:
+    """The tracker's own folder among the results.
+
+    Raises:
+        UsageError: the results are not on this machine's disks.
+    """
+    if not isinstance(store.folder, LocalFolder):
+        raise UsageError(f"--log {tracker} writes beside the results, and needs a folder of this machine in --results.")
+    return store.folder.path(f".{tracker}")
 
 
 def _started(record: Record) -> float:

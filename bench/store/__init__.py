@@ -1,15 +1,16 @@
-"""One JSON file per run, written once: its content (`record`), its place (`files`), how runs report (`progress`).
+"""One JSON file per run, written once: its content (`record`), its place (`files`), how runs report (`journal`).
 
-`checkpoints` holds the states of runs in training, `atomic` how all of it is written.
+`folder` says what a place must be able to do, `local` and `remote` are the two kinds of them; `checkpoints` holds the
+states of runs in training.
 """
 
-from bench.store.atomic import StorageError, storing
 from bench.store.checkpoints import Checkpoint
-from bench.store.files import ConflictError, Store
-from bench.store.progress import append_progress, read_progress
+from bench.store.files import ConflictError, Standing, Store, beside
+from bench.store.folder import StorageError, is_remote
+from bench.store.journal import Journal
 from bench.store.record import Curve, Record, SplitFacts
 
 __all__ = [
-    "Checkpoint", "ConflictError", "Curve", "Record", "SplitFacts", "StorageError", "Store", "append_progress",
-    "read_progress", "storing",
+    "Checkpoint", "ConflictError", "Curve", "Journal", "Record", "SplitFacts", "Standing", "StorageError", "Store",
+    "beside", "is_remote",
 ]  # fmt: skip

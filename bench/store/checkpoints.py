@@ -12,10 +12,8 @@ import hashlib
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,11 +21,12 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from bench.errors import UsageError, shorten
 from bench.grid.run import Run
-from bench.store.atomic import write_atomically
+from bench.store.folder import Folder
 
 SCHEMA = 1  # raise it when the code of yesterday could not go on from a file of today
 KEPT = 2  # files per run: the newest may turn out damaged
 LONGEST_HEAD = 2**20  # bytes
+FOLDER = ".checkpoints"
 
 
 class Head(BaseModel):
@@ -55,8 +54,8 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints in one results folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root / ".checkpoints"
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
 
     def save(
         self, run: Run, step: int, state: Mapping[str, Any], cohort: tuple[str, ...], made_by: Mapping[str, str]
@@ -69,14 +68,13 @@ class Checkpoints:
             run=run, step=step, cohort=cohort, made_by=dict(made_by), size=len(blob),
             sha256=hashlib.sha256(blob).hexdigest(),
         )  # fmt: skip
-        folder = self._folder(run.id)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / f"{step:010d}.ckpt", head.model_dump_json().encode() + b"\n" + blob)
-        kept = [path for path in self._files(run.id) if int(path.stem) <= step][:KEPT]
-        for other in folder.iterdir():
-            # older ones; later ones, which were passed over when the run began again; what a killed writer has left
-            if other not in kept and not other.is_dir():
-                other.unlink()
+        self.folder.write(_name(run.id, step), head.model_dump_json().encode() + b"\n" + blob)
+        kept = [_name(run.id, at) for at in self.steps(run.id) if at <= step][:KEPT]
+        for pattern in ("*", ".*"):
+            for other in self.folder.stamps(f"{FOLDER}/{run.id}/{pattern}"):
+                # older ones; later ones, passed over when the run began again; what a killed writer has left
+                if other not in kept:
+                    self.folder.delete(other)
 
     def load(self, run: Run, made_by: Mapping[str, str]) -> tuple[Checkpoint | None, list[str]]:
         """The run's newest intact checkpoint, and what had to be passed over, in words.
@@ -85,66 +83,80 @@ class Checkpoints:
             UsageError: a file has a newer format, or is a link.
         """
         passed_over: list[str] = []
-        for path in self._files(run.id):
-            found, problem = _read(path, run, made_by)
+        for step in self.steps(run.id):
+            found, problem = self._read(run, step, made_by)
             if found is not None:
                 goes_on = [f"{run.id}: {text}; goes on from step {found.head.step}" for text in passed_over]
                 return found, goes_on
-            passed_over.append(f"checkpoint {path.name} {problem}")
+            passed_over.append(f"checkpoint {step:010d}.ckpt {problem}")
         return None, [f"{run.id}: {text}; starts from step 0" for text in passed_over]
 
     def steps(self, run_id: str) -> list[int]:
         """The steps of a run's checkpoints, newest first."""
-        return [int(path.stem) for path in self._files(run_id)]
+        return self._all(run_id).get(run_id, [])
 
     def heads(self) -> Iterator[Head]:
         """The newest readable head of each run that has checkpoints, by id."""
-        for folder in sorted(self.root.glob("[0-9a-f]*")):
-            heads = (_head(path)[0] for path in self._files(folder.name))
-            head = next(
-                (
-                    head
-                    for head in heads
-                    if head is not None and head.run.id == folder.name and folder.name in head.cohort
-                ),
-                None,
-            )
-            if head is not None:
+        for run_id, steps in self._all("*").items():
+            heads = (self._head(_name(run_id, step))[0] for step in steps)
+            own = (h for h in heads if h is not None and h.run.id == run_id and run_id in h.cohort)
+            if (head := next(own, None)) is not None:
                 yield head
 
     def delete(self, run_id: str) -> None:
-        shutil.rmtree(self._folder(run_id), ignore_errors=True)
+        self.folder.delete(f"{FOLDER}/{run_id}")
 
-    def _folder(self, run_id: str) -> Path:
-        folder = self.root / run_id
-        if self.root.is_symlink() or folder.is_symlink():
-            raise UsageError(f"{shorten(folder, 300)} is a link, which may lead out of the results folder. Delete it.")
-        return folder
+    def _all(self, run_id: str) -> dict[str, list[int]]:
+        """The steps of checkpoints by run, newest first."""
+        found: dict[str, list[int]] = {}
+        for name in self.folder.stamps(f"{FOLDER}/{run_id}/*.ckpt"):
+            _, own, file = name.split("/")
+            if re.fullmatch(r"\d{10}\.ckpt", file):
+                found.setdefault(own, []).insert(0, int(file[:10]))
+        return found
 
-    def _files(self, run_id: str) -> list[Path]:
-        """Newest first. A link is no checkpoint of this folder's."""
-        folder = self._folder(run_id)
-        if not folder.is_dir():
-            return []
-        files = [p for p in folder.iterdir() if re.fullmatch(r"\d{10}\.ckpt", p.name) and not p.is_symlink()]
-        return sorted(files, reverse=True)
+    def _head(self, name: str) -> tuple[Head | None, str]:
+        try:
+            return _parse_head(self.folder.read(name, most=LONGEST_HEAD), name)
+        except OSError as error:
+            return None, f"cannot be read ({error.strerror})"
+
+    def _read(self, run: Run, step: int, made_by: Mapping[str, str]) -> tuple[Checkpoint | None, str]:
+        name = _name(run.id, step)
+        try:
+            content = self.folder.read(name)
+        except OSError as error:
+            return None, f"cannot be read ({error.strerror})"
+        head, problem = _parse_head(content[:LONGEST_HEAD], name)
+        if head is None:
+            return None, problem
+        if head.run.id != run.id or head.step != step or run.id not in head.cohort:
+            return None, "is of another run or step than its name says"
+        changed = [f"{key} {head.made_by.get(key)}, now {value}" for key, value in made_by.items()
+                   if head.made_by.get(key) != value]  # fmt: skip
+        if changed:
+            return None, f"was made by other code or another machine ({'; '.join(changed)})"
+        return _checkpoint(head, content.partition(b"\n")[2])
 
 
-def _head(path: Path) -> tuple[Head | None, str]:
+def _name(run_id: str, step: int) -> str:
+    return f"{FOLDER}/{run_id}/{step:010d}.ckpt"
+
+
+def _parse_head(beginning: bytes, name: str) -> tuple[Head | None, str]:
     """The head of a file, or what is wrong with it.
 
     Raises:
         UsageError: the file has a newer format.
     """
     try:
-        with path.open("rb") as file:
-            data = json.loads(file.readline(LONGEST_HEAD))
-    except (OSError, ValueError, RecursionError):
+        data = json.loads(beginning.partition(b"\n")[0])
+    except (ValueError, RecursionError):
         return None, "is damaged (its first line is no JSON)"
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA:
         raise UsageError(
-            f"checkpoint {shorten(path, 300)} has the newer format {version} (this version reads {SCHEMA}). "
+            f"checkpoint {shorten(name, 300)} has the newer format {version} (this version reads {SCHEMA}). "
             "Upgrade ssgan-bench, or delete it to train from the start."
         )
     try:
@@ -153,22 +165,7 @@ def _head(path: Path) -> tuple[Head | None, str]:
         return None, "is damaged (its first line does not describe a checkpoint)"
 
 
-def _read(path: Path, run: Run, made_by: Mapping[str, str]) -> tuple[Checkpoint | None, str]:
-    head, problem = _head(path)
-    if head is None:
-        return None, problem
-    if head.run.id != run.id or head.step != int(path.stem) or run.id not in head.cohort:
-        return None, "is of another run or step than its name says"
-    changed = [f"{name} {head.made_by.get(name)}, now {value}" for name, value in made_by.items()
-               if head.made_by.get(name) != value]  # fmt: skip
-    if changed:
-        return None, f"was made by other code or another machine ({'; '.join(changed)})"
-    try:
-        with path.open("rb") as file:
-            file.readline(LONGEST_HEAD)
-            blob = file.read()
-    except OSError as error:
-        return None, f"cannot be read ({error.strerror})"
+def _checkpoint(head: Head, blob: bytes) -> tuple[Checkpoint | None, str]:
     if len(blob) != head.size or hashlib.sha256(blob).hexdigest() != head.sha256:
         return None, f"is damaged ({len(blob)} of {head.size} bytes, or others than were written)"
     try:

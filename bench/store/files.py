@@ -6,66 +6,73 @@ checkpoints of runs in training) can be deleted when nothing is running.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
-import os
 import re
-import tempfile
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from bench.errors import UsageError, shorten
 from bench.grid.run import Run
-from bench.store.atomic import write_atomically
 from bench.store.checkpoints import Checkpoints
+from bench.store.folder import open_folder
+from bench.store.journal import Journal, journal
 from bench.store.record import SCHEMA, Record
+
+RUNS = "*/*/*.json"
 
 
 class ConflictError(UsageError):
     """The same run was stored before with other content."""
 
 
+class Standing(NamedTuple):
+    """What is stored of a run."""
+
+    status: str | None = None  # as recorded; None: nothing
+    stamp: Hashable = None  # changes whenever the record is written
+
+    @property
+    def settled(self) -> bool:
+        """Whether the run needs no further training: it is done or has diverged. A failed one is to be tried again."""
+        return self.status not in (None, "failed")
+
+
 class Store:
     """The results of one folder. It never reads another store that lies inside the folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
-        self.checkpoints = Checkpoints(self.root)
+    def __init__(self, root: Path | str) -> None:
+        """
+        Raises:
+            UsageError: `root` is an address that nothing installed here understands.
+        """
+        self.folder = open_folder(root)
+        self.checkpoints = Checkpoints(self.folder)
+        self._statuses: dict[tuple[str, Hashable], str] = {}  # of a file as it was once read
 
-    def make(self) -> None:
-        """Makes the folder; while runs train nothing makes it again."""
-        self.root.mkdir(parents=True, exist_ok=True)
+    def name(self, run: Run) -> str:
+        """The run's file."""
+        return f"{_slug(run.dataset)}/{_slug(run.variant)}/{run.id}.json"
 
-    def path(self, run: Run) -> Path:
-        return self.root / _slug(run.dataset) / _slug(run.variant) / f"{run.id}.json"
+    def where(self, name: str) -> str:
+        """A file's name as the user can use it."""
+        return f"{self.folder.shown}/{name}"
 
-    def lock(self, run_id: str) -> FileLock:
-        """The lock of one run, to be held while it is trained and stored; it is freed when its holder dies."""
-        folder = self.root / ".locks"
-        self.refuse_links(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{run_id}.lock")
+    def hold(self, run: Run) -> AbstractContextManager[Any] | None:
+        """The run's lock, while it is trained and stored, freed when its holder dies; None where somebody has it."""
+        return self.folder.hold(run.id)
 
-    def held(self, run_id: str) -> bool:
-        """Whether somebody, this process included, holds the lock of a run now. Nothing is written to find out."""
-        if not (self.root / ".locks" / f"{run_id}.lock").exists():
-            return False
-        try:
-            self.lock(run_id).acquire(timeout=0).lock.release()
-        except Timeout:
-            return True
-        except OSError:  # a folder that may only be read: nobody trains there
-            return False
-        return False
+    def held(self, run: Run) -> bool:
+        return self.folder.held(run.id)
 
-    def progress_path(self, name: str) -> Path:
-        path = self.root / ".progress" / f"{_slug(name)}.jsonl"
-        self.refuse_links(path)
-        return path
+    def journal(self, cohort: str) -> Journal:
+        return journal(self.folder, f".progress/{_slug(cohort)}.jsonl")
+
+    # --- records ---
 
     def write(self, record: Record) -> None:
         """Store a record, whole or not at all. The writer holds the run's lock.
@@ -75,48 +82,58 @@ class Store:
         Raises:
             ConflictError: the run is stored with other content.
         """
-        path = self._place(record.run)
-        self.refuse_links(path)
-        if path.exists() and (stored := self._read(path)).status != "failed":
+        name = self._places([record.run])[record.id]
+        stored = self._read(name) if name else None
+        if stored is not None and stored.status != "failed":
             if differences := _differences(stored.content(), record.content()):
-                raise ConflictError(_conflict(path, stored, differences))
+                raise ConflictError(_conflict(self.where(str(name)), stored, differences))
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, record.to_json().encode())
+        self.folder.write(name or self.name(record.run), record.to_json().encode())
+
+    def standings(self, runs: Iterable[Run]) -> dict[str, Standing]:
+        """What is stored of each run, by id, at one look."""
+        runs = list(runs)
+        stamps = self._stamps(runs)
+        places = self._places(runs, stamps)
+        seen = {run_id: (name, stamps[name]) for run_id, name in places.items() if name is not None}
+        unread = dict.fromkeys(name for name, stamp in seen.values() if (name, stamp) not in self._statuses)
+        for name, content in self.folder.read_all(unread):
+            self._statuses[name, stamps[name]] = self._parsed(name, content).status
+        found = {run_id: Standing(self._statuses[key], key[1]) for run_id, key in seen.items()}
+        return {run_id: found.get(run_id, Standing()) for run_id in places}
 
     def has(self, run: Run) -> bool:
-        """Whether the run needs no further training: it is done or has diverged. A failed run is to be tried again."""
-        path = self._place(run)
-        return os.path.exists(path) and self._read(path).status != "failed"  # unlike Path.exists it accepts any text
+        """Whether the run needs no further training."""
+        return self.standings([run])[run.id].settled
 
-    def holds(self, run: Run) -> bool:
-        """Whether there is a record of the run, a failed one included."""
-        return os.path.exists(self._place(run))
+    def _stamps(self, runs: Sequence[Run]) -> dict[str, Hashable]:
+        """The files among which these runs' are, if they are stored."""
+        return self.folder.stamps(RUNS if len(runs) != 1 else f"*/{self.name(runs[0]).partition('/')[2]}")
 
-    def failure_stamp(self, run: Run) -> int | None:
-        """When the record of a failed run was written, in the file system's nanoseconds; None for any other run."""
-        path = self._place(run)
-        failed = os.path.exists(path) and self._read(path).status == "failed"
-        return path.stat().st_mtime_ns if failed else None
-
-    def _place(self, run: Run) -> Path:
-        """Where the run is stored, or would be. The same data may have been called otherwise before."""
-        path = self.path(run)
-        if os.path.exists(path):
-            return path
-        return next(iter(self.root.glob(f"[!.]*/{path.parent.name}/{path.name}")), path)
+    def _places(self, runs: Sequence[Run], stored: Iterable[str] | None = None) -> dict[str, str | None]:
+        """The file of each run, by id; None where there is none. The same data may have been called otherwise once."""
+        names = self._stamps(runs) if stored is None else stored
+        own, elsewhere = set(names), {name.partition("/")[2]: name for name in names}
+        return {
+            run.id: name if (name := self.name(run)) in own else elsewhere.get(name.partition("/")[2]) for run in runs
+        }
 
     def record(self, run: Run) -> Record:
         """The record of a run that is stored."""
-        return self._read(self._place(run))
+        return self._read(self._places([run])[run.id] or self.name(run))
 
-    def records(self) -> list[Record]:
-        """All records, ordered by path.
+    def records(self, runs: Iterable[Run] | None = None) -> Iterator[Record]:
+        """The records of these runs, which are stored, or of all, ordered by name. Each is read when it is asked for.
 
         Raises:
-            UsageError: there is no such folder, or one of its files is no readable record.
+            UsageError: there is no such folder, or one of the files is not there or no readable record.
         """
-        return [self._read(path) for path in self._files()]
+        if runs is None:
+            names = self.names()
+        else:
+            by_id = {run.id: run for run in runs}
+            names = [place or self.name(by_id[own]) for own, place in self._places(list(by_id.values())).items()]
+        return (self._parsed(name, content) for name, content in self.folder.read_all(names))
 
     def get(self, name: str) -> Record:
         """The record whose id is `name` or, alone of all, begins with it.
@@ -124,85 +141,103 @@ class Store:
         Raises:
             UsageError: no id or several ids begin so.
         """
-        files = self._files()
-        found = [path for path in files if name and path.stem.startswith(name)]
+        ids = {file: file.split("/")[2].removesuffix(".json") for file in self.names()}
+        found = [file for file, run_id in ids.items() if name and run_id.startswith(name)]
         if len(found) == 1:
             return self._read(found[0])
         if found:
-            several = ", ".join(str(path.relative_to(self.root).with_suffix("")) for path in found[:5])
+            several = ", ".join(file.removesuffix(".json") for file in found[:5])
             more = ", ..." if len(found) > 5 else ""
             raise UsageError(f"{shorten(name)!r} stands for {len(found)} runs: {several}{more}. Give more of the id.")
-        near = difflib.get_close_matches(name, [path.stem for path in files], n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, ids.values(), n=3, cutoff=0.4)
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(
             f"unknown run {shorten(name)!r}.{meant} Allowed: the id, or the beginning of the id, of one of the "
-            f"{len(files)} runs in {shorten(self.root)} (`bench list runs` names them)."
+            f"{len(ids)} runs in {shorten(self.folder.shown)} (`bench list runs` names them)."
         )
 
-    def writable(self) -> None:
-        """Make sure that run files can be written, by trying it; nothing is left behind either way.
+    def names(self) -> list[str]:
+        """All run files.
 
         Raises:
-            UsageError: they cannot.
+            UsageError: there is no such folder.
         """
-        made: list[Path] = []
-        try:
-            for folder in (*reversed(self.root.parents), self.root):
-                if not folder.exists():
-                    folder.mkdir()
-                    made.append(folder)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            why = error.strerror if isinstance(error, OSError) else error
+        if not self.folder.exists():
             raise UsageError(
-                f"--results: cannot write to {shorten(self.root)!r}: {why}. Name a folder that you may write to."
-            ) from None
-        finally:
-            for folder in reversed(made):
-                with contextlib.suppress(OSError):  # somebody else has put something into it meanwhile
-                    folder.rmdir()
-
-    def refuse_links(self, path: Path) -> None:
-        """
-        Raises:
-            UsageError: the path leads out of the folder.
-        """
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            _refuse(
-                path,
-                "is a link that leads out of the results folder",
-                "Delete the link, and copy to its place what it leads to",
+                f"there is no results folder {shorten(self.folder.shown)!r}. Name an existing one, or fill it with "
+                "`bench run`."
             )
+        return list(self.folder.stamps(RUNS))
 
-    def _files(self) -> list[Path]:
-        if not os.path.isdir(self.root):
-            raise UsageError(
-                f"there is no results folder {shorten(self.root)!r}. Name an existing one, or fill it with `bench run`."
-            )
-        files = self.root.glob("*/*/*.json")
-        return sorted(file for file in files if not any(p.startswith(".") for p in file.relative_to(self.root).parts))
+    def artefact(self, record: Record, kind: str) -> bytes | None:
+        """What the run has kept beside its file; None where it kept nothing, or the file was not copied along."""
+        name = record.artefacts.get(kind)
+        if not name or not (last := re.split(r"[/\\]", name)[-1]).strip("."):
+            return None
+        try:
+            return self.folder.read(beside(self.name(record.run), last))
+        except FileNotFoundError:
+            return None
 
-    def _read(self, path: Path) -> Record:
-        self.refuse_links(path)
+    def _read(self, name: str) -> Record:
         try:
-            data = json.loads(path.read_bytes(), parse_constant=_no_constant)
-        except (OSError, ValueError, RecursionError) as error:
-            _refuse(path, f"is not valid JSON ({shorten(error)})", "Delete it; `bench run` makes it anew")
-        version = data.get("schema") if isinstance(data, dict) else None
-        if isinstance(version, int) and version > SCHEMA:
-            _refuse(path, f"has the newer format {version} (this version reads {SCHEMA})", "Upgrade ssgan-bench")
+            content: bytes | OSError = self.folder.read(name)
+        except OSError as error:
+            content = error
+        return self._parsed(name, content)
+
+    def _parsed(self, name: str, content: bytes | OSError) -> Record:
+        place = self.where(name)
+        if isinstance(content, OSError):
+            _refuse(place, f"cannot be read ({shorten(content)})", "Delete it; `bench run` makes it anew")
+        if b"NaN" in content or b"Infinity" in content:  # perhaps in a text, where they may be
+            _refuse_constants(place, content)
         try:
-            record = Record.model_validate(data)
+            record = Record.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            what = shorten(f"{place}: {first['msg']}")
-            _refuse(path, f"is not the record of a run ({what})", "Move it out of the results folder")
-        if path != (right := self.path(record.run)):
-            wrong = f"holds run {shorten(record.id)}, whose place is {shorten(right.relative_to(self.root), 120)}"
-            _refuse(path, wrong, "Move it there or delete it")
+            _refuse(place, *_fault(content, error))
+        if record.schema_version > SCHEMA:
+            _refuse(place, *_newer(record.schema_version))
+        if name != (right := self.name(record.run)):
+            wrong = f"holds run {shorten(record.id)}, whose place is {shorten(right, 120)}"
+            _refuse(place, wrong, "Move it there or delete it")
         return record
+
+
+def beside(name: str, other: str) -> str:
+    """Another file in the same folder."""
+    return f"{name.rpartition('/')[0]}/{other}"
+
+
+def _fault(content: bytes, error: ValidationError) -> tuple[str, str]:
+    """What is wrong with a file that holds no record, and what to do."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as problem:
+        return _not_json(problem)
+    version = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA:
+        return _newer(version)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    what = shorten(f"{place}: {first['msg']}")
+    return f"is not the record of a run ({what})", "Move it out of the results folder"
+
+
+def _refuse_constants(place: str, content: bytes) -> None:
+    """pydantic would take them for numbers."""
+    try:
+        json.loads(content, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as problem:
+        _refuse(place, *_not_json(problem))
+
+
+def _not_json(problem: Exception) -> tuple[str, str]:
+    return f"is not valid JSON ({shorten(problem)})", "Delete it; `bench run` makes it anew"
+
+
+def _newer(version: int) -> tuple[str, str]:
+    return f"has the newer format {version} (this version reads {SCHEMA})", "Upgrade ssgan-bench"
 
 
 def _slug(name: str) -> str:
@@ -214,8 +249,8 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _refuse(path: Path, problem: str, remedy: str) -> NoReturn:
-    raise UsageError(f"{shorten(path, 300)} {problem}. {remedy}.")
+def _refuse(place: str, problem: str, remedy: str) -> NoReturn:
+    raise UsageError(f"{shorten(place, 300)} {problem}. {remedy}.")
 
 
 def _differences(stored: Any, new: Any, where: str = "") -> list[str]:
@@ -231,9 +266,9 @@ def _differences(stored: Any, new: Any, where: str = "") -> list[str]:
     return [f"{where}: {shorten(stored, 40)} stored, {shorten(new, 40)} new"]
 
 
-def _conflict(path: Path, stored: Record, differences: list[str]) -> str:
+def _conflict(place: str, stored: Record, differences: list[str]) -> str:
     more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
     return (
-        f"run {stored.id} is already stored with other content in {shorten(path, 300)}: "
+        f"run {stored.id} is already stored with other content in {shorten(place, 300)}: "
         f"{'; '.join(differences[:5])}{more}. To replace it, delete that file and run again."
     )

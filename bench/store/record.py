@@ -7,7 +7,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, ValidationInfo, model_validator
 
 from bench.grid.run import Run
 
@@ -21,6 +21,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _finite(value: Any, info: ValidationInfo) -> Any:
+    """`finite`, but for what comes from JSON: numbers that it does not know are refused there."""
+    return value if info.mode == "json" else finite(value)
 
 
 class _Part(BaseModel):
@@ -49,7 +54,7 @@ class Curve(_Part):
     ema: Counts | None = None  # test errors of their moving average; None: the variant keeps none
     validation_raw: Counts | None = None
     validation_ema: Counts | None = None
-    logs: Annotated[dict[str, list[float | None]], BeforeValidator(finite)] = {}  # None: not finite, or not computed
+    logs: Annotated[dict[str, list[float | None]], BeforeValidator(_finite)] = {}  # None: not finite, or not computed
 
     @model_validator(mode="after")
     def _aligned(self) -> Curve:
@@ -72,7 +77,7 @@ class Record(_Part):
     test_images: NonNegativeInt = 0
     validation_images: NonNegativeInt = 0
     curve: Curve | None = None
-    provenance: Annotated[dict[str, Any], BeforeValidator(finite)] = {}
+    provenance: Annotated[dict[str, Any], BeforeValidator(_finite)] = {}
     artefacts: dict[str, str] = {}  # kind -> name of a weight or logit file, relative to the run's file
 
     @model_validator(mode="after")

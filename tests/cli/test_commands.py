@@ -82,17 +82,17 @@ def test_run_trains_the_grid_and_says_how_to_go_on(whole_run: tuple[Path, Any]) 
 
 
 def test_the_same_command_again_trains_nothing(bench_cli: Cli, store: Store) -> None:
-    stamps = {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")}
+    stamps = {path: path.stat().st_mtime_ns for path in store.folder.root.rglob("*.json")}
     code, out, _ = bench_cli("run", *GRID)
     assert code == 0
     assert "8 runs, 8 of them already stored" in out
-    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")} == stamps
+    assert {path: path.stat().st_mtime_ns for path in store.folder.root.rglob("*.json")} == stamps
 
 
 def test_a_missing_run_is_completed_with_the_same_numbers(bench_cli: Cli, store: Store) -> None:
     """In this process, alone, and after a worker had trained it in a cohort."""
     record = store.records()[0]
-    store.path(record.run).unlink()
+    (store.folder.root / store.name(record.run)).unlink()
     code, out, _ = bench_cli("run", *GRID)
     assert code == 0
     assert "7 of them already stored" in out
@@ -141,8 +141,8 @@ def test_runs_that_another_process_holds_are_awaited(stores: bool, bench_cli: Cl
     assert bench_cli(*WORDS).code == 0
     store = Store(tmp_path / "results" / "runs")
     first, second = store.records()
-    store.path(first.run).unlink()
-    held, lock = threading.Event(), store.lock(first.id)
+    (store.folder.root / store.name(first.run)).unlink()
+    held, lock = threading.Event(), store.folder.hold(first.id)
 
     def other_process() -> None:
         with lock:
@@ -167,10 +167,10 @@ def test_list_runs_shows_what_is_in_training(running: bool, bench_cli: Cli, tmp_
     assert bench_cli(*WORDS).code == 0
     store = Store(tmp_path / "results" / "runs")
     first, second = (record.run for record in store.records())
-    store.path(first).unlink()
+    (store.folder.root / store.name(first)).unlink()
     store.checkpoints.save(first, 1, {"at": 1}, (first.id,), {})
     store.checkpoints.save(second, 1, {"at": 1}, (second.id,), {})  # left over: that run is done
-    with store.lock(first.id) if running else contextlib.nullcontext():
+    with store.folder.hold(first.id) if running else contextlib.nullcontext():
         _, out, _ = bench_cli("list", "runs")
     done, begun = out.splitlines()
     assert done.split("  ")[:2] == [second.id, "done"]
@@ -185,7 +185,7 @@ def test_no_plug_in_is_loaded_that_is_not_named(bench_cli: Cli, tmp_path: Path) 
     store = Store(tmp_path / "results" / "runs")
     for record in store.records():
         origin = record.provenance["origin"] | {"plugins": [str(tmp_path / "evil.py")]}
-        path = store.path(record.run)
+        path = store.folder.root / store.name(record.run)
         path.unlink()
         store.write(record.model_copy(update={"provenance": record.provenance | {"origin": origin}}))
     for words in (["list", "runs"], ["table"], ["compare"], ["show", store.records()[0].id], WORDS):
@@ -198,8 +198,8 @@ def test_a_time_limit_ends_a_call_that_waits(bench_cli: Cli, tmp_path: Path) -> 
     assert bench_cli(*WORDS).code == 0
     store = Store(tmp_path / "results" / "runs")
     (first, _) = store.records()
-    store.path(first.run).unlink()
-    with store.lock(first.id):
+    (store.folder.root / store.name(first.run)).unlink()
+    with store.folder.hold(first.id):
         code, out, _ = bench_cli(*WORDS, "--time-limit", "1s")
     assert code == 3
     assert "Time limit reached: 1 of 2 runs are unfinished" in out
@@ -224,7 +224,7 @@ def test_smoke_on_real_mnist(selection: str, bench_cli: Cli, data_root: Path) ->
 def numbers(store: Store, variant: str, budget: int) -> list[float]:
     """Last test accuracies in percent, read off the files themselves."""
     found = []
-    for path in store.root.glob(f"*/{variant}/*.json"):
+    for path in store.folder.root.glob(f"*/{variant}/*.json"):
         data = json.loads(path.read_text())
         if data["run"]["budget"] == budget:
             found.append(100 * (1 - data["curve"]["ema"][-1] / data["test_images"]))
@@ -270,7 +270,7 @@ def test_policies_filters_and_files(bench_cli: Cli, store: Store, tmp_path: Path
     answer = bench_cli("table", "--format", "latex", "--output", "table.tex")
     assert answer.code == 0
     assert "\\begin{tabular}" in (tmp_path / "table.tex").read_text()
-    assert "±" in bench_cli("table", str(store.root)).out
+    assert "±" in bench_cli("table", str(store.folder.root)).out
 
 
 @pytest.mark.parametrize("words", [["--variants", "fmm"], ["--dataset", "mnsit"], ["--output", "absent/table.md"]])
@@ -306,7 +306,7 @@ def test_list_runs(bench_cli: Cli, store: Store) -> None:
     for record, line in zip(store.records(), text.splitlines(), strict=True):
         for part in ("done", "digits", record.run.label, f"{record.run.budget} labels", f"seed {record.run.seed}"):
             assert part in line
-    assert bench_cli("list", "runs", str(store.root)).out == text
+    assert bench_cli("list", "runs", str(store.folder.root)).out == text
 
 
 # --- bench show ---
@@ -319,7 +319,7 @@ def test_show_tells_everything_about_a_run(bench_cli: Cli, store: Store) -> None
     wrong = record.curve.ema[-1]  # type: ignore[union-attr, index]
     assert f"{wrong} of 500 wrong" in out
     assert f"{100 - wrong / 5:.2f} %" in out
-    assert json.loads(out[out.index("\n{") :]) == json.loads(store.path(record.run).read_text())
+    assert json.loads(out[out.index("\n{") :]) == json.loads((store.folder.root / store.name(record.run)).read_text())
 
 
 def test_the_beginning_of_an_id_is_enough(bench_cli: Cli, store: Store) -> None:

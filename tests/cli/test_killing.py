@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from bench.store import Store, read_progress
+from bench.store import Store
 
 BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
 GRID = ["--labels", "20,50", "--seeds", "2", "--save-weights", "--plugin", "deadly.py"]
@@ -99,7 +99,7 @@ def outcome(results: Path) -> dict[str, object]:
     store, found = Store(results), {}
     for record in store.records():
         assert record.curve is not None
-        weights = load_file(store.path(record.run).parent / record.artefacts["weights"])
+        weights = load_file((store.folder.root / store.name(record.run)).parent / record.artefacts["weights"])
         tensors = {name: value.numpy().tobytes() for name, value in weights.items()}
         found[record.id] = (json.dumps([record.content(), record.curve.logs, record.status]), tensors)
     return found
@@ -170,8 +170,8 @@ def test_terminated_in_other_cohorts_and_finished(start: Start, folder: Path, re
 
 
 def started(results: Path) -> list[dict]:
-    paths = results.glob(".progress/*.jsonl")
-    return [event for path in paths for event in read_progress(path)[0] if event["event"] == "started"]
+    names = [path.stem for path in results.glob(".progress/*.jsonl")]
+    return [event for name in names for event in Store(results).journal(name).read()[0] if event["event"] == "started"]
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def kept(bench_cli: Cli, tmp_path: Path) -> Callable[[str], tuple[Record, Path]]
         assert answer.code == 0, answer.err
         store = Store(tmp_path / "r")
         (record,) = (r for r in store.records() if r.run.variant == variant)
-        return record, store.path(record.run)
+        return record, (store.folder.root / store.name(record.run))
 
     return train
 

@@ -14,7 +14,7 @@ from bench.datasets import Dataset
 from bench.execution import group, launch
 from bench.execution.worker import Job
 from bench.grid import Run
-from bench.store import Store, read_progress
+from bench.store import Store
 
 MakeRuns = Callable[..., list[Run]]
 
@@ -22,10 +22,15 @@ MakeRuns = Callable[..., list[Run]]
 def run_grid(job: Job, runs: list[Run], digits: Dataset, jobs: int = 2, size: int | None = None) -> dict[str, dict]:
     """Trains what is missing; the content of every stored run by id."""
     store = Store(job.results)
-    store.make()
+    store.folder.make()
     cohorts = group([run for run in runs if not store.has(run)], digits, torch.device("cpu"), jobs, size)
     launch(cohorts, job, jobs)
-    return {run.id: store.get(run.id).content() for run in runs if store.path(run).exists()}
+    return {run.id: store.get(run.id).content() for run in runs if (store.folder.root / store.name(run)).exists()}
+
+
+def path_of(job: Job, run: Run) -> Path:
+    store = Store(job.results)
+    return Path(store.where(store.name(run)))
 
 
 @pytest.mark.slow
@@ -49,11 +54,11 @@ def test_a_failure_in_a_worker_is_a_record_and_the_next_call_tries_again(
     runs = make_runs("clumsy,calm", seeds="1")
     first = run_grid(job, runs, digits, jobs=1)
     assert [first[run.id]["status"] for run in runs] == ["failed", "done"]
-    stamp = Store(job.results).path(runs[1]).stat().st_mtime_ns
+    stamp = path_of(job, runs[1]).stat().st_mtime_ns
     (tmp_path / "repaired").touch()
     second = run_grid(job, runs, digits, jobs=1)
     assert [second[run.id]["status"] for run in runs] == ["done", "done"]
-    assert Store(job.results).path(runs[1]).stat().st_mtime_ns == stamp
+    assert path_of(job, runs[1]).stat().st_mtime_ns == stamp
 
 
 def test_a_killed_worker_is_tried_again_once_and_succeeds(
@@ -77,6 +82,6 @@ def test_a_cohort_that_always_dies_is_failed_and_the_others_are_complete(
     assert "killed, twice" in record.reason
     assert (tmp_path / "deaths").read_text() == "xx"
     (name,) = [c.name for c in group(runs[:1], digits, torch.device("cpu"), 1, 1)]
-    assert read_progress(Store(job.results).progress_path(name))[0][-1] == {
+    assert Store(job.results).journal(name).read()[0][-1] == {
         "event": "finished", "runs": 1, "failed": 1
     }  # fmt: skip

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from bench.datasets import Dataset
 from bench.errors import UsageError
 from bench.execution import Cohort, launch, rounds, stopping, worker
-from bench.execution.rounds import cohorts_of, failures
+from bench.execution.rounds import cohorts_of
 from bench.execution.stopping import Orders
 from bench.execution.worker import Job, work
 from bench.grid import Run
-from bench.store import StorageError, Store, read_progress
+from bench.store import StorageError, Store
 from bench.training.trainer import Trainer
 
 MakeRuns = Callable[..., list[Run]]
@@ -37,7 +37,7 @@ def runs(make_runs: MakeRuns) -> list[Run]:
 def expected(job: Job, runs: list[Run], tmp_path: Path) -> list[str]:
     """What every run comes to without interruption: content and losses, as text."""
     plain = dataclasses.replace(job, results=tmp_path / "uninterrupted")
-    Store(plain.results).make()
+    Store(plain.results).folder.make()
     work(Cohort("whole", tuple(runs)), plain)
     return outcome(plain, runs)
 
@@ -68,7 +68,7 @@ def outcome(job: Job, runs: list[Run]) -> list[str]:
 
 
 def events(job: Job, name: str) -> list[dict]:
-    return read_progress(Store(job.results).progress_path(name))[0]
+    return Store(job.results).journal(name).read()[0]
 
 
 def in_cohorts(job: Job, *cohorts: list[Run]) -> None:
@@ -98,7 +98,7 @@ def test_a_spoilt_checkpoint_is_said_and_costs_only_time(
     job: Job, runs: list[Run], expected: list[str], stop_at: Callable[[int], Job]
 ) -> None:
     in_cohorts(dataclasses.replace(stop_at(6), checkpoint_every=0.0), runs)
-    folder = Store(job.results).root / ".checkpoints" / runs[1].id
+    folder = Store(job.results).folder.root / ".checkpoints" / runs[1].id
     assert [path.name for path in sorted(folder.iterdir())] == ["0000000005.ckpt", "0000000006.ckpt"]
     os.truncate(folder / "0000000006.ckpt", 5000)
     work(Cohort("again", tuple(runs)), job)
@@ -187,13 +187,14 @@ def test_samples_are_those_of_an_uninterrupted_run(
 ) -> None:
     runs = make_runs("fm", seeds="2", steps=6, settings=["fm.evaluations=6", "fm.test_images=50"])
     plain = dataclasses.replace(job, results=tmp_path / "uninterrupted", samples=True)
-    Store(plain.results).make()
+    Store(plain.results).folder.make()
     in_cohorts(plain, runs)
     in_cohorts(dataclasses.replace(stop_at(3), samples=True), runs)
     in_cohorts(dataclasses.replace(job, samples=True), runs[::-1])
     for run in runs:
         found, expected = (
-            load_file(Store(j.results).path(run).with_suffix(".samples.safetensors")) for j in (job, plain)
+            load_file(Path(Store(j.results).where(Store(j.results).name(run))).with_suffix(".samples.safetensors"))
+            for j in (job, plain)
         )
         assert found["steps"].tolist() == [1, 2, 3, 4, 5, 6]
         assert found.keys() == expected.keys()
@@ -312,7 +313,7 @@ def test_rounds_end_when_all_is_settled_and_try_a_failure_once(
     runs, store = make_runs("clumsy,calm", seeds="1"), Store(job.results)
     for repaired in (False, True):
         seen = []
-        before = failures(runs, store)
+        before = store.standings(runs)
         for cohorts in rounds(runs, digits, store, torch.device("cpu"), 1, None, Orders(), print, before):
             seen.append(sorted(run.variant for cohort in cohorts for run in cohort.runs))
             in_cohorts(job, *[list(cohort.runs) for cohort in cohorts])

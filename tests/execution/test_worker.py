@@ -17,7 +17,7 @@ from bench.execution.estimate import describe_grid
 from bench.execution.provenance import environment, source_hash
 from bench.execution.worker import Job, work
 from bench.grid import Run
-from bench.store import Record, Store, read_progress
+from bench.store import Record, Store
 
 MakeRuns = Callable[..., list[Run]]
 
@@ -25,11 +25,16 @@ MakeRuns = Callable[..., list[Run]]
 def trained(job: Job, runs: list[Run], name: str = "cohort") -> list[Record]:
     work(Cohort(name, tuple(runs)), job)
     store = Store(job.results)
-    return [store.get(run.id) for run in runs if store.path(run).exists()]
+    return [store.get(run.id) for run in runs if (store.folder.root / store.name(run)).exists()]
 
 
 def events(job: Job, name: str = "cohort") -> list[dict]:
-    return read_progress(Store(job.results).progress_path(name))[0]
+    return Store(job.results).journal(name).read()[0]
+
+
+def folder_of(job: Job, record: Record) -> Path:
+    store = Store(job.results)
+    return Path(store.where(store.name(record.run))).parent
 
 
 def test_a_record_holds_what_was_measured(job: Job, make_runs: MakeRuns) -> None:
@@ -62,7 +67,7 @@ def test_cohorts_of_any_size_give_the_same_content(job: Job, make_runs: MakeRuns
     runs = make_runs("calm")
     together = trained(job, runs)
     alone = dataclasses.replace(job, results=tmp_path / "alone")
-    Store(alone.results).make()
+    Store(alone.results).folder.make()
     for run, record in zip(runs, together, strict=True):
         assert trained(alone, [run])[0].content() == record.content()
     assert len({json.dumps(record.content()["curve"]) for record in together}) == 3
@@ -89,11 +94,11 @@ def test_a_loss_that_reads_the_budget_fails_because_cohorts_may_mix_budgets(job:
 def test_running_again_trains_only_what_is_missing(job: Job, make_runs: MakeRuns) -> None:
     runs, store = make_runs("calm"), Store(job.results)
     before = trained(job, runs)
-    store.path(runs[1]).unlink()
-    stamps = {run.id: store.path(run).stat().st_mtime_ns for run in (runs[0], runs[2])}
+    (store.folder.root / store.name(runs[1])).unlink()
+    stamps = {run.id: (store.folder.root / store.name(run)).stat().st_mtime_ns for run in (runs[0], runs[2])}
     after = trained(job, runs, "again")
     assert events(job, "again")[0]["runs"] == 1
-    assert {run.id: store.path(run).stat().st_mtime_ns for run in (runs[0], runs[2])} == stamps
+    assert {run.id: (store.folder.root / store.name(run)).stat().st_mtime_ns for run in (runs[0], runs[2])} == stamps
     assert [record.content() for record in after] == [record.content() for record in before]
     work(Cohort("nothing", tuple(runs)), job)
     assert events(job, "nothing") == [{"event": "finished", "runs": 0}]
@@ -101,7 +106,7 @@ def test_running_again_trains_only_what_is_missing(job: Job, make_runs: MakeRuns
 
 def test_a_run_that_another_process_holds_is_left_alone(job: Job, make_runs: MakeRuns) -> None:
     runs, store = make_runs("calm"), Store(job.results)
-    with store.lock(runs[1].id):
+    with store.folder.hold(runs[1].id):
         records = trained(job, runs)
     assert [record.run for record in records] == [runs[0], runs[2]]
     assert events(job)[0]["runs"] == 2
@@ -122,7 +127,7 @@ def test_weights_and_logits_are_kept_on_request(job: Job, make_runs: MakeRuns, d
     runs = make_runs("calm", seeds="2")
     keeping = dataclasses.replace(job, save_weights=True, save_logits=True)
     for record in trained(keeping, runs):
-        folder = Store(job.results).path(record.run).parent
+        folder = folder_of(job, record)
         weights, logits = (load_file(folder / record.artefacts[kind]) for kind in ("weights", "logits"))
         assert {name: tuple(w.shape) for name, w in weights.items()} == {
             "classifier/layers.1.weight": (10, 64), "classifier/layers.1.bias": (10,)
@@ -137,7 +142,7 @@ def test_weights_and_logits_are_kept_on_request(job: Job, make_runs: MakeRuns, d
 def test_averaged_weights_are_kept_where_the_accuracy_is_theirs(job: Job, make_runs: MakeRuns, digits: Dataset) -> None:
     runs = make_runs("calm", seeds="1", settings=["calm.evaluate_with=ema"])
     (record,) = trained(dataclasses.replace(job, save_logits=True), runs)
-    logits = load_file(Store(job.results).path(record.run).parent / record.artefacts["logits"])["logits"]
+    logits = load_file(folder_of(job, record) / record.artefacts["logits"])["logits"]
     assert record.curve is not None
     assert record.curve.ema is not None
     assert int(digits.examiner.wrong(logits.argmax(1))) == record.curve.ema[-1]

@@ -16,7 +16,7 @@ from bench.execution import Cohort
 from bench.grid import Run
 from bench.reporting.board import Board
 from bench.reporting.live import Display
-from bench.store import Curve, Record, Store, append_progress
+from bench.store import Curve, Record, Store
 
 
 def _run(seed: int, variant: str = "fm", budget: int = 20, **changed: Any) -> Run:
@@ -53,14 +53,14 @@ def _lines(board: Board, lines: int, first: Sequence[str] = (), width: int = 120
 def _shown(tmp_path: Path, terminal: bool) -> str:
     store, text = Store(tmp_path), io.StringIO()
     first, second = _cohort("first", 3), _cohort("second", 1, "ct")
-    append_progress(store.progress_path("first"), {"event": "finished", "runs": 3})  # of an earlier call: not ours
+    store.journal("first").append({"event": "finished", "runs": 3})  # of an earlier call: not ours
     with Display(store, [first, second], Console(file=text, force_terminal=terminal, width=140)):
-        append_progress(store.progress_path("first"), {"event": "started", "runs": 3, "steps": 100})
+        store.journal("first").append({"event": "started", "runs": 3, "steps": 100})
         step = {"event": "step", "step": 50, "phase": "main", "accuracy": 87.654, "losses": {"generator/loss": 0.25}}
-        append_progress(store.progress_path("first"), step)
-        append_progress(store.progress_path("second"), {"event": "started", "runs": 1, "steps": 100})
+        store.journal("first").append(step)
+        store.journal("second").append({"event": "started", "runs": 1, "steps": 100})
         store.write(_failed(second.runs[0]))
-        append_progress(store.progress_path("second"), {"event": "finished", "runs": 1, "failed": 1})
+        store.journal("second").append({"event": "finished", "runs": 1, "failed": 1})
     return text.getvalue()
 
 
@@ -95,10 +95,10 @@ def test_cells_fill_up_with_stored_and_finished_runs(tmp_path: Path) -> None:
     store.write(_done(before, wrong[2]))
     grid = [*cohort.runs, before, _run(0, budget=100)]
     with Display(store, [cohort], Console(file=text, force_terminal=True, width=100, height=30), grid):
-        append_progress(store.progress_path("fm"), {"event": "started", "runs": 3, "steps": 100})
+        store.journal("fm").append({"event": "started", "runs": 3, "steps": 100})
         for run, errors in zip(cohort.runs, wrong[:2], strict=False):
             store.write(_done(run, errors))
-        append_progress(store.progress_path("fm"), {"event": "finished", "runs": 3})
+        store.journal("fm").append({"event": "finished", "runs": 3})
     accuracy = 100 * (1 - np.array(wrong) / 500)
     expected = f"{accuracy.mean():.2f} ± {accuracy.std(ddof=1):.2f} (3/4)"
     last = text.getvalue().rsplit("all runs", 1)[1]
@@ -119,9 +119,9 @@ def test_each_run_is_heard_of_once(tmp_path: Path) -> None:
     ) as display:
         store.write(_failed(tried.runs[0], "again"))
         store.write(_done(tried.runs[2], 1))
-        append_progress(store.progress_path("tried"), {"event": "finished", "runs": 3})
+        store.journal("tried").append({"event": "finished", "runs": 3})
         display._read()
-        append_progress(store.progress_path("tried"), {"event": "finished", "runs": 1})
+        store.journal("tried").append({"event": "finished", "runs": 1})
         store.write(_done(killed.runs[1], 1))
     assert [record.id for record in heard] == [tried.runs[0].id, tried.runs[2].id, killed.runs[1].id]
     assert heard[0].reason == "again"
@@ -130,10 +130,10 @@ def test_each_run_is_heard_of_once(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     store, text, cohort = Store(tmp_path), io.StringIO(), _cohort("fm", 1)
     with Display(store, [cohort], Console(file=text, force_terminal=False, width=300)):
-        path = store.path(cohort.runs[0])
+        path = store.folder.root / store.name(cohort.runs[0])
         path.parent.mkdir(parents=True)
         path.write_text("{")
-        append_progress(store.progress_path("fm"), {"event": "finished", "runs": 1})
+        store.journal("fm").append({"event": "finished", "runs": 1})
     assert f"{path} is not valid JSON" in text.getvalue()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from bench.errors import UsageError, shorten
@@ -52,11 +52,8 @@ def samples_of(store: Store, record: Record) -> dict[str, Tensor] | None:
     Raises:
         UsageError: the file is broken.
     """
-    name = record.artefacts.get("samples")
-    path = store.path(record.run).with_name(Path(name).name) if name else None
-    if path is None or not path.is_file():
-        return None
+    content = store.artefact(record, "samples")
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"{shorten(path, 300)} is no readable safetensors file: {shorten(error)}.") from error
+        return None if content is None else load(content)
+    except SafetensorError as error:
+        raise UsageError(f"the samples of run {record.id} are no readable safetensors: {shorten(error)}.") from error

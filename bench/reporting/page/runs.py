@@ -10,13 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.errors import printable, shorten
+from bench.errors import UsageError, printable, shorten
 from bench.reporting.formats import one_line
 from bench.reporting.material import Material
 from bench.reporting.page.numbers import significant
 from bench.reporting.page.parts import png_uri
 from bench.reporting.reproduce import command
-from bench.store import Curve, Record, Store
+from bench.store import Curve, Record, Store, beside
 
 DIGITS = 4  # significant ones, of what is drawn
 LOSSES = 60  # points of a loss, at most
@@ -164,8 +164,8 @@ def thinned(length: int, most: int) -> list[int]:
 
 def _sample(store: Store, record: Record) -> dict[str, str]:
     """The picture beside the run's file, where there is one."""
-    path = store.path(record.run).with_name(f"{record.id}.samples.png")
-    if path.is_symlink() or not path.is_file():
+    try:
+        data = store.folder.read(beside(store.name(record.run), f"{record.id}.samples.png"))
+    except (OSError, UsageError):
         return {}
-    data = path.read_bytes()
     return {"sample": png_uri(data)} if data.startswith(PNG) else {}

@@ -45,7 +45,7 @@ def with_samples(store: Store, record: Any, images: torch.Tensor, **more: torch.
     store.write(kept)
     save_file(
         {"images": images, "steps": torch.tensor([5, 9]), **more},
-        store.path(kept.run).with_name(f"{kept.id}.safetensors"),
+        (store.folder.root / store.name(kept.run)).with_name(f"{kept.id}.safetensors"),
     )
     return kept
 

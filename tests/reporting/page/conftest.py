@@ -86,7 +86,7 @@ def gathered(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Material
 
     def store_and_gather(records: list[Record], policy: str = "last") -> Material:
         store = Store(tmp_path_factory.mktemp("results"))
-        store.make()
+        store.folder.make()
         for one in records:
             store.write(one)
         return gather(store, store.records(), policy)

@@ -206,7 +206,9 @@ def test_pictures_are_embedded_as_images(page: str) -> None:
 def test_a_sample_beside_the_run_is_shown(make: Callable[..., Record], gathered: Callable[..., Material]) -> None:
     record = make("fm", 20, 0, 10)
     material = gathered([record, make("fm", 20, 1, 10)])
-    material.store.path(record.run).with_name(f"{record.id}.samples.png").write_bytes(PNG)
+    (material.store.folder.root / material.store.name(record.run)).with_name(f"{record.id}.samples.png").write_bytes(
+        PNG
+    )
     runs = {run["id"]: run for run in embedded(build(material, [], [], "t"))["runs"]}
     shown = [run.get("sample") for run in runs.values()]
     assert runs[record.id]["sample"] == f"data:image/png;base64,{base64.b64encode(PNG).decode()}"

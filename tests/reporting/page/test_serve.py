@@ -16,7 +16,7 @@ import pytest
 from bench.errors import UsageError
 from bench.reporting.page import Picture
 from bench.reporting.serve import SILENCE, Watcher, listen, running_cohorts
-from bench.store import Record, Store, append_progress
+from bench.store import Record, Store
 
 Make = Callable[..., Record]
 PICTURE = Picture("One figure", "", "", b"<svg/>", "svg")
@@ -25,7 +25,7 @@ PICTURE = Picture("One figure", "", "", b"<svg/>", "svg")
 @pytest.fixture
 def store(tmp_path: Path, make: Make) -> Store:
     store = Store(tmp_path / "results")
-    store.make()
+    store.folder.make()
     store.write(make("mine", 20, 0, 50))
     return store
 
@@ -89,7 +89,7 @@ def test_new_runs_make_a_new_page(served: tuple[Watcher, int], store: Store, mak
 def test_a_broken_file_leaves_the_last_page_and_says_so(served: tuple[Watcher, int], store: Store) -> None:
     watcher, port = served
     page = ask(port)[1]
-    broken = store.root / "digits" / "mine" / "broken.json"
+    broken = store.folder.root / "digits" / "mine" / "broken.json"
     broken.write_text("{")
     watcher.look()
     assert "broken.json" in state(port)["problem"]
@@ -102,8 +102,8 @@ def test_a_broken_file_leaves_the_last_page_and_says_so(served: tuple[Watcher, i
 def test_who_is_training(store: Store) -> None:
     def say(name: str, *events: dict[str, Any]) -> Path:
         for event in events:
-            append_progress(store.progress_path(name), event)
-        return store.progress_path(name)
+            store.journal(name).append(event)
+        return store.folder.root / ".progress" / f"{name}.jsonl"
 
     begun = {"event": "started", "runs": 3, "steps": 100}
     say(
@@ -142,12 +142,12 @@ def test_it_listens_on_this_machine_only(store: Store) -> None:
 
 def test_the_results_folder_is_not_written_to(served: tuple[Watcher, int], store: Store) -> None:
     watcher, port = served
-    before = snapshot(store.root)
+    before = snapshot(store.folder.root)
     for _ in range(2):
         watcher.look()
         ask(port)
         ask(port, "/state")
-    assert snapshot(store.root) == before
+    assert snapshot(store.folder.root) == before
 
 
 def test_a_port_that_is_taken_or_impossible(served: tuple[Watcher, int]) -> None:

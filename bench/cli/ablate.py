@@ -11,8 +11,6 @@ from bench.cli.app import (
     FAILURE,
     SELECTION,
     app,
-    count,
-    default_data,
     option,
     out,
     path_option,
@@ -23,11 +21,12 @@ from bench.cli.training import (
     TIME_LIMIT,
     cohort_size,
     deadline_of,
-    device_of,
     interval,
+    local_pool,
     stoppable,
     train,
 )
+from bench.paths import default_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +85,7 @@ def ablate(
         variants=variant, labels=labels, label_selection=label_selection, seeds=seeds, protocol=protocol,
         settings=set_ or [], steps=steps, scale=scale,
     )  # fmt: skip
-    place, processes, size = device_of(device), count(jobs, "--jobs"), cohort_size(cohort)
+    pool, size = local_pool(device, jobs), cohort_size(cohort)
     every, deadline = interval(checkpoint_every), deadline_of(time_limit)
     check(options)
     loaded = DataSource(dataset, data or default_data()).load()
@@ -98,10 +97,9 @@ def ablate(
     store.folder.writable()
     source = DataSource(dataset, data or default_data(), None, index_file_of(options))
     runs = list({run.id: run for grid in grids.values() for run in grid}.values())
-    processes = 1 if place.type == "cuda" and jobs is None else processes
     with stoppable(deadline) as orders:
-        job = Job(results, source, str(place), tuple(plugin or []), checkpoint_every=every, orders=orders)
-        train(runs, loaded, store, job, place, processes, size, f"{len(rows)} recipes, {len(runs)} runs")
+        job = Job(results, source, str(pool.device), tuple(plugin or []), checkpoint_every=every, orders=orders)
+        train(runs, loaded, store, job, pool, size, f"{len(rows)} recipes, {len(runs)} runs")
     title = f"{kind.name} on {loaded.name}, {runs[0].protocol}: techniques added (+) and removed (-)"
     accuracies = {name: _accuracies(store, grid) for name, grid in grids.items()}
     out.print("\n" + ablation_table(title, accuracies, list(dict.fromkeys(run.budget for run in runs))), markup=False)

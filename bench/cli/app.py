@@ -55,11 +55,6 @@ def _results(text: str) -> str:
     return text
 
 
-def default_data() -> Path:
-    """The data root: BENCH_DATA, else a folder in the user's cache."""
-    return Path(os.environ.get("BENCH_DATA") or Path.home() / ".cache" / "ssgan-bench")
-
-
 def count(value: int | None, name: str) -> int:
     """The value of an option that counts things; unset: the number of processor cores.
 

@@ -14,20 +14,18 @@ from bench.cli.app import (
     FAILURE,
     INCOMPLETE,
     app,
-    count,
-    default_data,
     option,
     out,
     path_argument,
     path_option,
     results_option,
 )
-from bench.cli.training import device_of, stoppable, train
+from bench.cli.training import local_pool, stoppable, train
 from bench.errors import UsageError, shorten
+from bench.paths import default_data
 
 if TYPE_CHECKING:
-    import torch
-
+    from bench.execution.pools import Processes
     from bench.grid import Run
     from bench.store import Record, Store
 
@@ -60,9 +58,7 @@ def gate(
     if update is not None and set_:
         raise UsageError("--set and --update exclude each other: a baseline records the recipes as they are.")
     try:
-        place = device_of(device)
-        processes = 1 if place.type == "cuda" and jobs is None else count(jobs, "--jobs")
-        measure = _Measure(results, no_run, set_ or [], data or default_data(), place, processes)
+        measure = _Measure(results, no_run, set_ or [], data or default_data(), local_pool(device, jobs))
         return _update(update, str(suite), measure) if update is not None else _check(Path(str(baseline)), measure)
     except (UsageError, typer.Exit):
         raise
@@ -79,8 +75,7 @@ class _Measure:
     no_run: bool
     settings: list[str]
     data: Path
-    place: torch.device
-    processes: int
+    pool: Processes
 
     def __call__(self, name: str, content: dict[str, Any]) -> list[Record]:
         """The records of the suite's runs; without training, those of the same cells where they are not there.
@@ -103,8 +98,8 @@ class _Measure:
         _refuse_other_code(store, runs)
         with stoppable(None) as orders:
             for source, dataset, own in planned:
-                job = Job(self.results, source, str(self.place), orders=orders)
-                train(own, dataset, store, job, self.place, self.processes, None, f"{len(own)} runs")
+                job = Job(self.results, source, str(self.pool.device), orders=orders)
+                train(own, dataset, store, job, self.pool, None, f"{len(own)} runs")
         return list(store.records(runs))
 
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.app import DEFAULT_RESULTS, app, default_data, option, out, path_argument, path_option, results_option
+from bench.cli.app import DEFAULT_RESULTS, app, option, out, path_argument, path_option, results_option
 from bench.errors import UsageError, shorten
+from bench.paths import default_data
 
 RUN = Annotated[
     str, typer.Argument(metavar="RUN_ID", help="A run with saved weights, or an unambiguous beginning of its id.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,20 +12,21 @@ from bench.errors import UsageError, shorten
 
 if TYPE_CHECKING:
     from bench.reporting.material import Material
-    from bench.store import Record
+    from bench.store import Record, Store
 
 
-def records_of(results: str, stale: bool) -> list[Record]:
-    """The runs of a folder; stale ones are left out, which is said, unless they are asked for."""
+def records_of(store: Store, stale: bool) -> Iterator[Record]:
+    """The runs of a store; stale ones are left out, which is said at the end, unless they are asked for."""
     from bench.grid.stale import is_stale
-    from bench.store import Store
 
-    records = list(Store(results).records())
-    fresh = records if stale else [record for record in records if not is_stale(record.run)]
-    if len(fresh) < len(records):
-        hidden = len(records) - len(fresh)
+    hidden = 0
+    for record in store.records():
+        if stale or not is_stale(record.run):
+            yield record
+        else:
+            hidden += 1
+    if hidden:
         print(f"{hidden} stale runs are hidden: today's code would not produce them (see --stale)", file=sys.stderr)
-    return fresh
 
 
 def material_of(
@@ -42,7 +44,8 @@ def material_of(
     from bench.store import Store
 
     names = parse_names(variants, "--variants") if variants is not None else None
-    material = gather(Store(results), records_of(results, stale), policy, metric)
+    store = Store(results)
+    material = gather(store, records_of(store, stale), policy, metric)
     return material.part(select(material.frame, names, dataset))
 
 

@@ -11,8 +11,6 @@ from bench.cli.app import (
     FAILURE,
     SELECTION,
     app,
-    count,
-    default_data,
     option,
     out,
     path_option,
@@ -23,12 +21,14 @@ from bench.cli.training import (
     TIME_LIMIT,
     cohort_size,
     deadline_of,
-    device_of,
     interval,
+    local_pool,
     stoppable,
     train,
+    workers,
 )
-from bench.errors import printable, shorten
+from bench.errors import UsageError, printable, shorten
+from bench.paths import default_data
 
 
 @app.command(epilog="Example:  bench run --variants supervised,fm,triple --labels 20,50,100 --seeds 10")
@@ -70,6 +70,10 @@ def run(
     ] = None,
     jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
     device: Annotated[str, option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
+    cluster: Annotated[
+        str | None,
+        option("--cluster", metavar="tcp://HOST:8786|local:N", help="Train on a Dask cluster (docs/clusters.md)."),
+    ] = None,
     cohort: Annotated[
         str, option("--cohort", metavar="auto|N", help="Most runs trained together. Default: by rule.")
     ] = "auto",
@@ -100,6 +104,7 @@ def run(
     from bench.cli.grids import grids
     from bench.execution import group
     from bench.execution.estimate import describe_grid
+    from bench.execution.parcel import absolute
     from bench.execution.worker import Job
     from bench.grid import suites
     from bench.reporting import trackers
@@ -114,8 +119,10 @@ def run(
         "protocol": protocol, "set": set_ or None, "steps": steps, "scale": scale, "validation": validation,
         "unlabelled": unlabelled, "image_size": image_size,
     }  # fmt: skip
-    place, processes, size = device_of(device), count(jobs, "--jobs"), cohort_size(cohort)
-    processes = 1 if place.type == "cuda" and jobs is None else processes
+    if cluster is not None and jobs is not None:
+        raise UsageError("--jobs has no effect with --cluster, which has as many workers as it has.")
+    size = cohort_size(cohort)
+    results = results if cluster is None else absolute(results)
     chosen = suites.load(suite) if suite is not None else None
     asked = grids(chosen, {k: v for k, v in typed.items() if v is not None}, recipe, data or default_data())
     store = Store(results)
@@ -125,19 +132,21 @@ def run(
     runs: dict[str, Any] = {}  # two parts of a suite may hold the same one
     planned = [grid.load() for grid in asked]  # all of them first: a mistake in the last one trains none
     if dry_run:
+        here = local_pool(device, jobs)
         for source, loaded, own in planned:
-            cohorts = group(_missing(store, own), loaded, place, processes, size)
-            out.print(describe_grid(own, cohorts, loaded, place, processes, source), markup=False)
+            cohorts = group(_missing(store, own), loaded, here.device, here.jobs, size)
+            out.print(describe_grid(own, cohorts, loaded, here.device, here.jobs, source), markup=False)
         return 0
     keep = (save_weights, save_logits, samples)
     with (
-        stoppable(deadline) as orders,
+        workers(cluster, device, jobs, results) as pool,
+        stoppable(deadline, None if cluster is None else results) as orders,
         trackers.tracking(log, store, lambda text: out.print(text, markup=False)) as hear,
     ):
         for source, loaded, own in planned:
             missing = _missing(store, own)
-            job = Job(results, source, str(place), tuple(plugin or []), *keep, every, orders)
-            train(own, loaded, store, job, place, processes, size, f"{len(own)} runs", hear)
+            job = Job(results, source, str(pool.device), tuple(plugin or []), *keep, every, orders)
+            train(own, loaded, store, job, pool, size, f"{len(own)} runs", hear)
             if any(keep) and len(missing) < len(own):
                 kept = "--save-weights, --save-logits and --samples"
                 out.print(f"\n{kept} act on runs that are trained now, not on stored ones.", markup=False)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import FAILURE, app, count, default_data, option, out, path_option
+from bench.cli.app import FAILURE, app, count, option, out, path_option
 from bench.errors import UsageError, shorten
+from bench.paths import default_data
 
 
 @app.command("check-variant", epilog="Example:  bench check-variant my_gan.py")

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bench.cli.app import INCOMPLETE, INTERRUPTED, option, out
+from bench.cli.app import INCOMPLETE, INTERRUPTED, count, option, out
 from bench.errors import UsageError, shorten, unknown
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset
+    from bench.execution.pools import Pool, Processes
     from bench.execution.stopping import Orders
     from bench.execution.worker import Job
     from bench.grid import Run
@@ -71,13 +72,38 @@ def interval(seconds: float | None) -> float:
     return usual if seconds is None else seconds
 
 
+def local_pool(device: str, jobs: int | None) -> Processes:
+    """The worker processes that `--device` and `--jobs` mean: by default one for the GPU, else one per core."""
+    from bench.execution.pools import Processes
+
+    place, processes = device_of(device), count(jobs, "--jobs")
+    return Processes(place, 1 if place.type == "cuda" and jobs is None else processes)
+
+
 @contextmanager
-def stoppable(deadline: float | None) -> Iterator[Orders]:
-    """Around all training of a command: Ctrl-C, SIGTERM and the deadline stop it at a checkpoint."""
+def workers(cluster: str | None, device: str, jobs: int | None, results: str) -> Iterator[Pool]:
+    """The workers of `--cluster`, or those of this machine."""
+    if cluster is None:
+        yield local_pool(device, jobs)
+        return
+    from bench.execution.cluster import cluster as connected
+
+    out.print(f"looking for the workers of {cluster}", markup=False)
+    with connected(cluster, device, results) as pool:
+        yield pool
+
+
+@contextmanager
+def stoppable(deadline: float | None, shared: str | None = None) -> Iterator[Orders]:
+    """Around all training of a command: Ctrl-C, SIGTERM and the deadline stop it at a checkpoint.
+
+    Args:
+        shared: the results folder, where workers are on other machines.
+    """
     from bench.execution.stopping import interruptible
 
     try:
-        with interruptible(deadline, lambda text: out.print(text, markup=False)) as orders:
+        with interruptible(deadline, lambda text: out.print(text, markup=False), shared) as orders:
             yield orders
     except KeyboardInterrupt:
         out.print("\nKilled. What has finished is stored; the same command completes the rest:", markup=False)
@@ -86,10 +112,10 @@ def stoppable(deadline: float | None) -> Iterator[Orders]:
 
 
 def train(
-    runs: list[Run], dataset: Dataset, store: Store, job: Job, place: Any, processes: int, size: int | None, what: str,
+    runs: list[Run], dataset: Dataset, store: Store, job: Job, pool: Pool, size: int | None, what: str,
     hear: Callable[[Sequence[Record]], None] = lambda records: None,
 ) -> None:  # fmt: skip
-    """Trains what is missing of the runs in worker processes and shows how far they are.
+    """Trains what is missing of the runs and shows how far they are.
 
     Args:
         hear: is given the records of the runs that are trained, soon after they are stored.
@@ -106,10 +132,10 @@ def train(
 
     before = store.standings(runs)
     say(f"{what}, {sum(standing.settled for standing in before.values())} of them already stored")
-    for cohorts in rounds(runs, dataset, store, place, processes, size, job.orders, say, before):
-        say(f"{len(cohorts)} cohorts to train with {processes} worker processes")
+    for cohorts in rounds(runs, dataset, store, pool, size, job.orders, say, before):
+        say(f"{len(cohorts)} cohorts to train with {pool}")
         with Display(store, cohorts, out, runs, hear):
-            launch(cohorts, job, processes)
+            launch(cohorts, job, pool)
     if job.orders.given() and (left := len(unsettled(runs, store, before))):
         why = "Time limit reached" if job.orders.overdue() else "Interrupted"
         say(f"\n{why}: {left} of {len(runs)} runs are unfinished; those that had begun have a checkpoint. To go on:")

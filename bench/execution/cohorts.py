@@ -14,6 +14,7 @@ from torch import nn
 from bench import registry
 from bench.datasets import Dataset, load
 from bench.grid import Run, task_of
+from bench.paths import default_data
 from bench.training.executor import stacks
 from bench.training.storage import template
 from bench.variant import Phase, Variant
@@ -27,12 +28,12 @@ class DataSource:
     """Where a worker gets the dataset from."""
 
     name: str
-    root: Path
+    root: Path | None  # None: wherever the machine that loads it has its data
     image_size: int | None = None
     index_file: Path | None = None
 
     def load(self) -> Dataset:
-        return load(self.name, self.root, image_size=self.image_size)
+        return load(self.name, self.root or default_data(), image_size=self.image_size)
 
 
 @dataclass(frozen=True)

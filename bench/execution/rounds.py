@@ -9,6 +9,7 @@ import torch
 
 from bench.datasets import Dataset
 from bench.execution.cohorts import Cohort, group
+from bench.execution.pools import Pool
 from bench.execution.stopping import Orders
 from bench.grid import Run
 from bench.store import Standing, Store
@@ -17,7 +18,7 @@ WAIT = 0.5  # seconds between two looks at runs that others hold
 
 
 def rounds(
-    runs: Sequence[Run], dataset: Dataset, store: Store, device: torch.device, jobs: int, size: int | None,
+    runs: Sequence[Run], dataset: Dataset, store: Store, pool: Pool, size: int | None,
     orders: Orders, say: Callable[[str], None], before: Mapping[str, Standing],
 ) -> Iterator[list[Cohort]]:  # fmt: skip
     """Cohorts to train now; and again, after those have been trained, until every run is settled or orders are to stop.
@@ -35,7 +36,7 @@ def rounds(
         left = unsettled(runs, store, before)
         free = [run for run in left if not store.held(run)]
         if free:
-            yield cohorts_of(free, dataset, store, device, jobs, size)
+            yield cohorts_of(free, dataset, store, pool.device, pool.jobs, size)
         elif left:
             if not told:
                 say(f"{len(left)} runs are in training by another process; waiting for it (Ctrl-C leaves them to it)")

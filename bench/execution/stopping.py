@@ -6,14 +6,16 @@ import os
 import signal
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-PATIENCE = 0.25  # seconds between two looks at the flag
+from bench.store.folder import is_remote, open_folder
+
+PATIENCE, REMOTE_PATIENCE = 0.25, 5.0  # seconds between two looks at the flag; where each costs a request
 SAME = 1.0  # seconds within which signals are one request: some tools send a process theirs and its group's
 
 
@@ -22,50 +24,76 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
+class Flag:
+    """A file that means: stop. It reaches every worker whatever it is doing, and wherever a signal would find it."""
+
+    root: str  # a folder, or an address: see `open_folder`
+    name: str = "stop"
+
+    def raised(self) -> bool:
+        return bool(open_folder(self.root).stamps(self.name))
+
+    def raise_(self) -> None:
+        open_folder(self.root).write(self.name, b"")
+
+    def lower(self) -> None:
+        open_folder(self.root).delete(self.name)
+
+
+@dataclass(frozen=True)
 class Orders:
-    """What tells the workers of one call to stop. It travels to them with their job.
+    """What tells the workers of one call to stop. It travels to them with their job."""
 
-    A file is a flag that reaches every worker whatever it is doing, and wherever in its life a signal would find it.
-    """
-
-    flag: Path | None = None  # somebody has asked: stop as soon as this file exists
+    flag: Flag | None = None  # somebody has asked
     deadline: float | None = None  # seconds since the epoch
-    parent: int | None = None  # the process that waits for the workers: without it they stop
+    parent: int | None = None  # the process of this machine that waits for the workers: without it they stop
+
+    @property
+    def patience(self) -> float:
+        """Seconds between two looks."""
+        return REMOTE_PATIENCE if self.flag is not None and is_remote(self.flag.root) else PATIENCE
 
     def overdue(self) -> bool:
         return self.deadline is not None and time.time() >= self.deadline
 
     def given(self) -> bool:
         """Whether workers are to stop now."""
-        asked = self.flag is not None and self.flag.exists()
-        return asked or self.overdue() or self._orphaned()
+        return self.overdue() or self._orphaned() or (self.flag is not None and self.flag.raised())
 
     def _orphaned(self) -> bool:
         return self.parent is not None and self.parent not in (os.getpid(), os.getppid())
 
 
 @contextmanager
-def interruptible(deadline: float | None, say: Callable[[str], None]) -> Iterator[Orders]:
+def interruptible(deadline: float | None, say: Callable[[str], None], shared: str | None = None) -> Iterator[Orders]:
     """While this lasts, Ctrl-C and SIGTERM raise the flag and let workers finish their step; a second one kills them.
 
     Args:
         say: is told what happens.
+        shared: the results folder, where workers are on other machines: all of them see it.
     """
-    with tempfile.TemporaryDirectory(prefix="ssgan-bench-") as folder:
-        flag, asked = Path(folder) / "stop", 0.0
+    with tempfile.TemporaryDirectory(prefix="ssgan-bench-") as own:
+        flag = Flag(own) if shared is None else Flag(shared, f".stop/{uuid.uuid4().hex}")
+        asked: float | None = None
+        killed = False
 
         def on_signal(number: int, frame: FrameType | None) -> None:
-            nonlocal asked
-            if flag.exists():
+            nonlocal asked, killed
+            if asked is not None:
                 if time.monotonic() - asked < SAME:
                     return
+                killed = True
                 raise KeyboardInterrupt
             asked = time.monotonic()
-            flag.touch()
+            flag.raise_()
             say("\nStopping: every cohort finishes its step and saves a checkpoint (once more to stop at once)")
 
-        with handling({signal.SIGINT: on_signal, signal.SIGTERM: on_signal}):
-            yield Orders(flag, deadline, os.getpid())
+        try:
+            with handling({signal.SIGINT: on_signal, signal.SIGTERM: on_signal}):
+                yield Orders(flag, deadline, None if shared else os.getpid())
+        finally:
+            if asked is not None and not killed:  # workers of a call that was killed may look later
+                flag.lower()
 
 
 class Watch:
@@ -76,7 +104,7 @@ class Watch:
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if not self.stop and (self.signalled or now - self.looked >= PATIENCE):
+        if not self.stop and (self.signalled or now - self.looked >= self.orders.patience):
             self.looked = now
             self.stop = self.signalled or self.orders.given()
         return self.stop

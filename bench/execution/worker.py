@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import platform
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 
 from bench import registry
 from bench.datasets import Dataset, Split, make_split
-from bench.errors import shorten
+from bench.errors import UsageError, shorten
 from bench.execution.artefacts import save_artefacts
 from bench.execution.cohorts import Cohort, DataSource, variant_of
 from bench.execution.provenance import environment
@@ -51,9 +52,12 @@ class Job:
     samples: bool = False
     checkpoint_every: float = CHECKPOINT_EVERY  # seconds; 0: after every step
     orders: Orders = field(default_factory=Orders)
+    told: Mapping[str, Any] | None = None  # `origin` on the machine where the job comes from
 
     def origin(self) -> dict[str, Any]:
         """What `bench show` needs to name the command that repeats a run."""
+        if self.told is not None:
+            return dict(self.told)
         index_file = self.data.index_file
         return {
             "dataset": self.data.name,
@@ -94,6 +98,7 @@ class Work:
             if not runs:
                 self.progress.say({"event": "finished", "runs": 0})
                 return
+            _refuse_other_data(runs, _dataset(self.job.data), self.job.data)
             self.progress.say({"event": "started", "runs": len(runs), "steps": runs[0].steps, "pid": os.getpid()})
             try:
                 failed = sum(self._attempt(part) for part in self._equally_far(runs))
@@ -195,6 +200,18 @@ class Work:
             return [[] for _ in runs]
         restore(trainer, samples, checkpoints)
         return [[*checkpoint.state["resumed_at"], trainer.at] for checkpoint in checkpoints]
+
+
+def _refuse_other_data(runs: Sequence[Run], dataset: Dataset, source: DataSource) -> None:
+    """
+    Raises:
+        UsageError: this machine's data are not those that the runs were planned for.
+    """
+    if dataset.content_hash != runs[0].dataset_hash:
+        raise UsageError(
+            f"{platform.node()}: dataset {source.name!r} there has the content hash {dataset.content_hash[:12]}, and "
+            f"{runs[0].dataset_hash[:12]} is wanted. Its BENCH_DATA must hold the same data."
+        )
 
 
 def _is_lack_of_memory(error: Exception) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -50,9 +51,14 @@ class Run(BaseModel):
         return f"{self.variant}[{fields}]"
 
 
-def run_id(
+def run_id(variant: type[Variant], recipe: Recipe, **facts: Any) -> str:
+    """16 hexadecimal digits: a hash of everything that a run's numbers depend on, and of nothing else."""
+    return id_of(variant, recipe.identity(), **facts)
+
+
+def id_of(
     variant: type[Variant],
-    recipe: Recipe,
+    recipe: Mapping[str, Any],
     *,
     dataset_hash: str,
     budget: int,
@@ -62,7 +68,7 @@ def run_id(
     validation: int,
     unlabelled: int | None,
 ) -> str:
-    """16 hexadecimal digits: a hash of everything that a run's numbers depend on, and of nothing else."""
+    """`run_id` from a recipe's `identity()`."""
     identity = {
         "numerics": NUMERICS_VERSION,
         "variant": [variant.name, variant.version],
@@ -71,7 +77,7 @@ def run_id(
         "budget": budget,
         "seed": seed,
         "steps": steps,
-        "recipe": recipe.identity(),
+        "recipe": recipe,
     }
     if validation:
         identity["validation"] = validation

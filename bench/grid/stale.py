@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 
 from bench import registry
 from bench.errors import UsageError
-from bench.grid.run import Run, run_id
-from bench.variant import Recipe, Variant
+from bench.grid.run import Run, id_of
+from bench.variant import Recipe
 
 
 def is_stale(run: Run) -> bool:
@@ -23,31 +24,35 @@ def is_stale(run: Run) -> bool:
         variant = registry.get(run.variant)
     except UsageError:
         return False
-    recipe = _recipe(variant, run)
-    if recipe is None:
+    identity = _identity(variant.recipe_type, json.dumps(run.recipe))
+    if identity is None:
         return True
-    facts = run.model_dump(include={"dataset_hash", "budget", "selection", "seed", "steps", "validation", "unlabelled"})
-    return run_id(variant, recipe, **facts) != run.id
+    return run.id != id_of(
+        variant, identity, dataset_hash=run.dataset_hash, budget=run.budget, selection=run.selection, seed=run.seed,
+        steps=run.steps, validation=run.validation, unlabelled=run.unlabelled,
+    )  # fmt: skip
 
 
 def recipe_identity(run: Run) -> Mapping[str, Any]:
     """The fields that make the run's recipe what it is: without those that are off, where the variant is known."""
     try:
-        recipe = _recipe(registry.get(run.variant), run)
+        identity = _identity(registry.get(run.variant).recipe_type, json.dumps(run.recipe))
     except UsageError:
-        recipe = None
-    if recipe is None:
+        identity = None
+    if identity is None:
         return {name: value for name, value in run.recipe.items() if name not in ("steps", "epochs")}
-    return recipe.identity()
+    return identity
 
 
-def _recipe(variant: type[Variant], run: Run) -> Recipe | None:
-    """The run's recipe as today's type; fields added since are off. None where it does not fit."""
-    kind = variant.recipe_type
-    added = {
-        name: kind.neutral(name) for name in kind.model_fields if name not in run.recipe and kind.has_neutral(name)
-    }
+@cache
+def _identity(kind: type[Recipe], recipe: str) -> Mapping[str, Any] | None:
+    """The identity of a stored recipe as today's type; fields added since are off. None where it does not fit.
+
+    Remembered: thousands of runs share a few recipes.
+    """
+    fields = json.loads(recipe)
+    added = {name: kind.neutral(name) for name in kind.model_fields if name not in fields and kind.has_neutral(name)}
     try:
-        return kind.model_validate_json(json.dumps({**added, **run.recipe}), strict=True)
+        return kind.model_validate_json(json.dumps({**added, **fields}), strict=True).identity()
     except ValidationError:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,7 +24,7 @@ class Material:
     """
 
     store: Store
-    records: dict[str, Record]
+    records: Stored
     frame: pd.DataFrame
     policy: str = "last"
     metric: str = "accuracy"
@@ -44,14 +44,41 @@ class Material:
 
     def part(self, frame: pd.DataFrame) -> Material:
         """Only the runs of these rows."""
-        return replace(self, frame=frame, records={run: self.records[run] for run in frame["id"]})
+        return replace(self, frame=frame, records=self.records.part(frame["id"]))
 
 
-def gather(store: Store, records: Sequence[Record], policy: str = "last", metric: str = "accuracy") -> Material:
-    """The material of some records of a store.
+class Stored(Mapping[str, Record]):
+    """Records that stay where they are: there may be thousands, and few tables need more of them than a row."""
+
+    def __init__(self, store: Store, names: Mapping[str, str]) -> None:
+        """`names`: of the files, by run id."""
+        self.store, self.names = store, dict(names)
+
+    def __getitem__(self, run_id: str) -> Record:
+        return self.store.read(self.names[run_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def part(self, ids: Iterable[str]) -> Stored:
+        return Stored(self.store, {run_id: self.names[run_id] for run_id in ids})
+
+
+def gather(store: Store, records: Iterable[Record], policy: str = "last", metric: str = "accuracy") -> Material:
+    """The material of some records of a store, each of which is looked at once here.
 
     Raises:
         UsageError: no such policy; or two runs of one cell have the same seed.
     """
-    frame = runs_frame(records, policy, recipe_identity)
-    return Material(store, {record.id: record for record in records}, frame, policy, metric)
+    names: dict[str, str] = {}
+
+    def noted() -> Iterator[Record]:
+        for record in records:
+            names[record.id] = store.name(record.run)
+            yield record
+
+    frame = runs_frame(noted(), policy, recipe_identity)
+    return Material(store, Stored(store, names), frame, policy, metric)

@@ -83,7 +83,7 @@ class Store:
             ConflictError: the run is stored with other content.
         """
         name = self._places([record.run])[record.id]
-        stored = self._read(name) if name else None
+        stored = self.read(name) if name else None
         if stored is not None and stored.status != "failed":
             if differences := _differences(stored.content(), record.content()):
                 raise ConflictError(_conflict(self.where(str(name)), stored, differences))
@@ -120,7 +120,7 @@ class Store:
 
     def record(self, run: Run) -> Record:
         """The record of a run that is stored."""
-        return self._read(self._places([run])[run.id] or self.name(run))
+        return self.read(self._places([run])[run.id] or self.name(run))
 
     def records(self, runs: Iterable[Run] | None = None) -> Iterator[Record]:
         """The records of these runs, which are stored, or of all, ordered by name. Each is read when it is asked for.
@@ -144,7 +144,7 @@ class Store:
         ids = {file: file.split("/")[2].removesuffix(".json") for file in self.names()}
         found = [file for file, run_id in ids.items() if name and run_id.startswith(name)]
         if len(found) == 1:
-            return self._read(found[0])
+            return self.read(found[0])
         if found:
             several = ", ".join(file.removesuffix(".json") for file in found[:5])
             more = ", ..." if len(found) > 5 else ""
@@ -179,7 +179,12 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def _read(self, name: str) -> Record:
+    def read(self, name: str) -> Record:
+        """The record in a file.
+
+        Raises:
+            UsageError: it is not there, or no readable record.
+        """
         try:
             content: bytes | OSError = self.folder.read(name)
         except OSError as error:

@@ -70,7 +70,7 @@ def test_run_trains_the_grid_and_says_how_to_go_on(whole_run: tuple[Path, Any]) 
     folder, done = whole_run
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    records = Store(folder / "results" / "runs").records()
+    records = list(Store(folder / "results" / "runs").records())
     assert [record.status for record in records] == ["done"] * 8
     assert "8 runs, 0 of them already stored" in done.stdout
     assert "±" in done.stdout
@@ -91,7 +91,7 @@ def test_the_same_command_again_trains_nothing(bench_cli: Cli, store: Store) -> 
 
 def test_a_missing_run_is_completed_with_the_same_numbers(bench_cli: Cli, store: Store) -> None:
     """In this process, alone, and after a worker had trained it in a cohort."""
-    record = store.records()[0]
+    record = next(store.records())
     (store.folder.root / store.name(record.run)).unlink()
     code, out, _ = bench_cli("run", *GRID)
     assert code == 0
@@ -142,9 +142,11 @@ def test_runs_that_another_process_holds_are_awaited(stores: bool, bench_cli: Cl
     store = Store(tmp_path / "results" / "runs")
     first, second = store.records()
     (store.folder.root / store.name(first.run)).unlink()
-    held, lock = threading.Event(), store.folder.hold(first.id)
+    held = threading.Event()
 
     def other_process() -> None:
+        lock = store.hold(first.run)
+        assert lock is not None
         with lock:
             held.set()
             time.sleep(2)
@@ -188,10 +190,10 @@ def test_no_plug_in_is_loaded_that_is_not_named(bench_cli: Cli, tmp_path: Path) 
         path = store.folder.root / store.name(record.run)
         path.unlink()
         store.write(record.model_copy(update={"provenance": record.provenance | {"origin": origin}}))
-    for words in (["list", "runs"], ["table"], ["compare"], ["show", store.records()[0].id], WORDS):
+    for words in (["list", "runs"], ["table"], ["compare"], ["show", next(store.records()).id], WORDS):
         assert bench_cli(*words).code == 0
     assert not (tmp_path / "executed").exists()
-    assert "--plugin" in bench_cli("show", store.records()[0].id).out  # which is only said
+    assert "--plugin" in bench_cli("show", next(store.records()).id).out  # which is only said
 
 
 def test_a_time_limit_ends_a_call_that_waits(bench_cli: Cli, tmp_path: Path) -> None:

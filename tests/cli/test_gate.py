@@ -159,7 +159,7 @@ def test_too_little_is_no_pass(bench_cli: Cli, baseline: Path, kept: Path, tmp_p
     code, out, _ = bench_cli("gate", str(baseline), "--no-run", "--results", "nowhere")
     assert (code, "TOO LITTLE MEASURED" in out) == (3, True)
     few = Store(tmp_path / "few")
-    few.write(Store(kept / "runs").records()[0])
+    few.write(next(Store(kept / "runs").records()))
     code, out, _ = bench_cli("gate", str(baseline), "--no-run", "--results", "few")
     assert (code, "too little measured (n=1)" in out) == (3, True)
     (tmp_path / "one.yaml").write_text(SUITE.replace("seeds: 5", "seeds: 2").replace("steps: 100", "steps: 2"))
@@ -181,7 +181,7 @@ def test_runs_of_another_recipe_are_matched_by_their_cell(bench_cli: Cli, baseli
     assert code == 2
     assert "seed 0 of fm, 100 labels (digits, common@100) is there with several recipes" in err
     store = Store(tmp_path / "stale")
-    for record in Store(tmp_path / "other").records()[:3]:
+    for record in list(Store(tmp_path / "other").records())[:3]:
         store.write(record.model_copy(update={"run": record.run.model_copy(update={"version": 99, "id": "f" * 16})}))
         break
     code, out, _ = bench_cli("gate", str(baseline), "--no-run", "--results", "stale")

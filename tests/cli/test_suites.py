@@ -85,7 +85,7 @@ def test_suites_on_files_in_the_official_formats(name: str, bench_cli: Cli, tmp_
 def _passes(bench_cli: Cli, folder: Path, name: str, *more: str) -> None:
     answer = bench_cli("run", "--suite", name, "--protocol", "smoke", "--jobs", "1", *more)
     assert answer.code == 0, answer.out[-2000:] + answer.err
-    records = Store(folder / "results" / "runs").records()
+    records = list(Store(folder / "results" / "runs").records())
     assert {record.status for record in records} == {"done"}
     assert {record.run.seed for record in records} == {0}
     parts, rows = suites.load(name).parts, suites.load(name).rows

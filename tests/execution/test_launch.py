@@ -12,6 +12,7 @@ import torch
 
 from bench.datasets import Dataset
 from bench.execution import group, launch
+from bench.execution.pools import Processes
 from bench.execution.worker import Job
 from bench.grid import Run
 from bench.store import Store
@@ -24,7 +25,7 @@ def run_grid(job: Job, runs: list[Run], digits: Dataset, jobs: int = 2, size: in
     store = Store(job.results)
     store.folder.make()
     cohorts = group([run for run in runs if not store.has(run)], digits, torch.device("cpu"), jobs, size)
-    launch(cohorts, job, jobs)
+    launch(cohorts, job, Processes(torch.device("cpu"), jobs))
     return {run.id: store.get(run.id).content() for run in runs if (store.folder.root / store.name(run)).exists()}
 
 

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from bench.datasets import Dataset
 from bench.errors import UsageError
 from bench.execution import Cohort, launch, rounds, stopping, worker
+from bench.execution.pools import Processes
 from bench.execution.rounds import cohorts_of
-from bench.execution.stopping import Orders
+from bench.execution.stopping import Flag, Orders
 from bench.execution.worker import Job, work
 from bench.grid import Run
 from bench.store import StorageError, Store
@@ -83,7 +84,7 @@ def test_stopped_again_and_again_in_other_cohorts_no_bit_changes(
     store = Store(job.results)
     in_cohorts(stop_at(3), [a, b, c])
     assert [store.checkpoints.steps(run.id) for run in runs] == [[3], [3], [3], []]
-    assert store.records() == []
+    assert list(store.records()) == []
     in_cohorts(stop_at(7), [c, a])
     in_cohorts(stop_at(9), [d, b, c])  # after 0, 3 and 7 steps: apart, one after the other; the first of them stops all
     steps = [store.checkpoints.steps(run.id)[0] for run in runs]
@@ -153,11 +154,11 @@ def test_links_lead_no_writer_out_of_the_folder(job: Job, runs: list[Run], tmp_p
 def test_orders_of_every_kind_are_heard(tmp_path: Path) -> None:
     assert not Orders().given()
     assert Orders(deadline=0).given()
-    assert not Orders(deadline=4e9, flag=tmp_path / "none", parent=os.getpid()).given()
+    assert not Orders(deadline=4e9, flag=Flag(str(tmp_path), "none"), parent=os.getpid()).given()
     assert not Orders(parent=os.getppid()).given()
     assert Orders(parent=2**22 + 1).given()  # no such process: the parent is gone
     (tmp_path / "flag").touch()
-    assert Orders(flag=tmp_path / "flag").given()
+    assert Orders(flag=Flag(str(tmp_path), "flag")).given()
 
 
 def test_the_first_signal_asks_and_a_later_one_kills(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +173,17 @@ def test_the_first_signal_asks_and_a_later_one_kills(monkeypatch: pytest.MonkeyP
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert orders.flag is not None
-    assert not orders.flag.exists()
+    assert not Path(orders.flag.root).exists()
+
+
+def test_workers_elsewhere_see_the_flag_until_the_call_ends(tmp_path: Path) -> None:
+    with stopping.interruptible(None, lambda text: None, shared=str(tmp_path)) as orders:
+        assert orders.parent is None  # no process of theirs
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert orders.given()
+        assert len(list((tmp_path / ".stop").iterdir())) == 1
+    assert list((tmp_path / ".stop").iterdir()) == []
+    assert Orders(flag=Flag("s3://bucket/runs")).patience > Orders(flag=Flag(str(tmp_path))).patience
 
 
 def test_nothing_begins_after_orders_to_stop(job: Job, runs: list[Run]) -> None:
@@ -251,7 +262,7 @@ def test_a_single_run_out_of_memory_has_failed_with_the_reason(
 def test_a_cohort_whose_worker_is_killed_is_halved_too(job: Job, make_runs: MakeRuns, tmp_path: Path) -> None:
     """As the system does when memory is short: nothing is raised, the process is gone."""
     runs = make_runs("greedy", seeds="3")
-    launch([Cohort("greedy", tuple(runs))], job, 2)
+    launch([Cohort("greedy", tuple(runs))], job, Processes(torch.device("cpu"), 2))
     store = Store(job.results)
     assert [store.get(run.id).status for run in runs] == ["done"] * 3
     assert (tmp_path / "sizes").read_text().split() == ["3", "3", "2", "1", "1", "1"]
@@ -282,11 +293,11 @@ def test_an_error_of_the_disk_is_no_failure_of_the_run(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bench.store.atomic.os.fsync", full)
+    monkeypatch.setattr("bench.store.local.os.fsync", full)
     with pytest.raises(StorageError, match=r"No space left on device. What had finished before is stored"):
         work(Cohort("full", tuple(runs)), job)
     monkeypatch.undo()
-    assert Store(job.results).records() == []
+    assert list(Store(job.results).records()) == []
     assert not list(job.results.rglob("*.tmp"))
 
 
@@ -314,7 +325,7 @@ def test_rounds_end_when_all_is_settled_and_try_a_failure_once(
     for repaired in (False, True):
         seen = []
         before = store.standings(runs)
-        for cohorts in rounds(runs, digits, store, torch.device("cpu"), 1, None, Orders(), print, before):
+        for cohorts in rounds(runs, digits, store, Processes(torch.device("cpu"), 1), None, Orders(), print, before):
             seen.append(sorted(run.variant for cohort in cohorts for run in cohort.runs))
             in_cohorts(job, *[list(cohort.runs) for cohort in cohorts])
         assert seen == [["clumsy"] if repaired else ["calm", "clumsy"]]

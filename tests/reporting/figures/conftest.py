@@ -63,6 +63,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def material(tmp_path: Path) -> MakeMaterial:
     def make(*records: Record, policy: str = "last", metric: str = "accuracy") -> Material:
-        return gather(Store(tmp_path), records, policy, metric)
+        store = Store(tmp_path)
+        for record in records:
+            store.write(record)
+        return gather(store, records, policy, metric)
 
     return make

@@ -161,10 +161,10 @@ def test_losses_of_all_players_at_the_largest_budget_with_gaps(run: Any, materia
     records = [run([9] * 4, logs={name: [9.0] * 4 for name in logs}), run([9] * 4, logs=logs, budget=50)]
     records.append(run([9] * 4, logs={**logs, "generator/loss": [3.0, None, None, 6.0]}, budget=50, seed=1))
     figure = losses.draw(material(*records, run([9] * 4, variant="supervised")))
-    assert names(figure) == ["generator", "discriminator"]
+    assert names(figure) == ["discriminator", "generator"]
     (panel,) = panels(figure).values()
     assert panel.get_title() == "fm, 50 labels"
-    (generator, discriminator) = [y for _, y in bold(panel)]
+    (discriminator, generator) = [y for _, y in bold(panel)]
     np.testing.assert_allclose(generator, [2, 2, np.nan, 5])
     np.testing.assert_allclose(discriminator, [5, 6, 7, 8])
     assert losses.draw(material(run([9] * 4))) is None

@@ -89,7 +89,7 @@ def gathered(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Material
         store.folder.make()
         for one in records:
             store.write(one)
-        return gather(store, store.records(), policy)
+        return gather(store, list(store.records()), policy)
 
     return store_and_gather
 

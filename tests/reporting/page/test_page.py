@@ -216,7 +216,7 @@ def test_a_sample_beside_the_run_is_shown(make: Callable[..., Record], gathered:
 
 
 def test_the_same_runs_give_the_same_page(page: str, material: Material) -> None:
-    again = gather(material.store, list(reversed(material.store.records())))
+    again = gather(material.store, list(material.store.records())[::-1])
     assert build(material, [], [], "t") == build(again, [], [], "t")
     assert "2026-01-02; revision abc123; torch 2.8.0" in page
 

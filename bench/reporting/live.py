@@ -88,7 +88,8 @@ class Display:
             self.live.stop()
 
     def _watch(self) -> None:
-        while not self.stop.wait(REFRESH):
+        pace = max([REFRESH, *(journal.heartbeat / 3 for journal in self.journals.values())])
+        while not self.stop.wait(pace):
             self._read()
             if self.live:
                 self.live.update(self._view())

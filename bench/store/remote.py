@@ -102,9 +102,9 @@ class RemoteFolder:
         left = list(names)
         for some in (left[start : start + AT_ONCE] for start in range(0, len(left), AT_ONCE)):
             with _translated(self.shown):
-                found = self.files.cat([self._path(name) for name in some], on_error="return")
-            for name in some:
-                content = found[self._path(name)]
+                paths = [self._path(name) for name in some]
+                found = self.files.cat_ranges(paths, None, None, on_error="return")
+            for name, content in zip(some, found, strict=True):
                 yield name, content if isinstance(content, bytes) else OSError(str(content))
 
     def write(self, name: str, content: bytes) -> None:

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.speed.updates import Average, optimiser
+from bench.variant import Adam, Ema
+
 LATENT = 100
 
 
@@ -29,43 +32,6 @@ class Shuffled:
             self.order, self.at = torch.randperm(self.pool), 0
         self.at += self.size
         return self.order[self.at - self.size : self.at]
-
-
-class EpsInsideAdam:
-    """Adam with epsilon under the square root, parameter by parameter."""
-
-    def __init__(self, parameters: Iterable[Tensor], lr: float, betas: tuple[float, float], eps: float = 1e-8) -> None:
-        self.parameters, self.lr, self.betas, self.eps, self.steps = list(parameters), lr, betas, eps, 0
-        self.means = [torch.zeros_like(p) for p in self.parameters]
-        self.squares = [torch.zeros_like(p) for p in self.parameters]
-
-    @torch.no_grad()
-    def step(self) -> None:
-        self.steps += 1
-        beta1, beta2 = self.betas
-        size, correction = self.lr / (1 - beta1**self.steps), 1 / (1 - beta2**self.steps)
-        for p, mean, square in zip(self.parameters, self.means, self.squares, strict=True):
-            assert p.grad is not None
-            mean.lerp_(p.grad, 1 - beta1)
-            square.mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-            p.addcdiv_(mean, (square * correction).add_(self.eps).sqrt_(), value=-size)
-
-    def zero_grad(self) -> None:
-        for p in self.parameters:
-            p.grad = None
-
-
-class Average:
-    """Moving average of parameters."""
-
-    def __init__(self, parameters: Iterable[Tensor], decay: float) -> None:
-        self.live, self.decay = list(parameters), decay
-        self.values = [p.detach().clone() for p in self.live]
-
-    @torch.no_grad()
-    def update(self) -> None:
-        for value, live in zip(self.values, self.live, strict=True):
-            value.lerp_(live, 1 - self.decay)
 
 
 class WeightNorm(nn.Module):
@@ -116,10 +82,8 @@ class Generator(nn.Module):
 
 
 def _optimiser(recipe: Any, parameters: Iterable[Tensor]) -> Any:
-    trained, betas = [p for p in parameters if p.requires_grad], (recipe.beta1, 0.999)
-    if recipe.eps_inside:
-        return EpsInsideAdam(trained, recipe.lr, betas)
-    return torch.optim.Adam(trained, lr=recipe.lr, betas=betas, fused=True)
+    spec = Adam((recipe.beta1, 0.999), eps_inside=recipe.eps_inside)
+    return optimiser(spec, [p for p in parameters if p.requires_grad], recipe.lr)
 
 
 class FMLoop:
@@ -135,7 +99,7 @@ class FMLoop:
         self.generator = Generator([LATENT, *recipe.generator], pixels)
         self.adam_d = _optimiser(recipe, self.discriminator.parameters())
         self.adam_g = _optimiser(recipe, self.generator.parameters())
-        self.average = Average(self.discriminator.parameters(), recipe.ema_decay)
+        self.average = Average(Ema(recipe.ema_decay), self.discriminator)
         self.labelled_batches = Shuffled(len(labelled), recipe.batch)
         self.batches_d, self.batches_g = Shuffled(len(images), recipe.batch), Shuffled(len(images), recipe.batch)
 

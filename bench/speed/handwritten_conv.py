@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.speed.handwritten import Average, Shuffled
+from bench.speed.handwritten import Shuffled
+from bench.speed.updates import Average
+from bench.variant import Ema
 
 SIDE = 28  # pixels
 
@@ -102,7 +104,7 @@ class PretrainingLoop:
         self.recipe, self.images, self.white, self.labelled, self.labels = recipe, images, white, labelled, labels
         self.net = classifier()
         self.adam = torch.optim.Adam(self.net.parameters(), lr=recipe.pretrain_lr, betas=(0.9, 0.999), fused=True)
-        self.average = Average(self.net.parameters(), recipe.ema_decay)
+        self.average = Average(Ema(recipe.ema_decay), self.net)
         self.labelled_batches = Shuffled(len(labelled), recipe.labelled_batch)
         self.batches = Shuffled(len(images), recipe.pretrain_batch)
 

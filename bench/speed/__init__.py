@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 
 from bench.speed import sections
-from bench.speed.cases import BUDGET, CaseName, case, fm_products
+from bench.speed.cases import CaseName, case, fm_products
 from bench.speed.rounds import Effort
+from bench.speed.setup import BUDGET
 
 FULL, QUICK = Effort(15, 0.4), Effort(3, 0.1)
 SIZES, QUICK_SIZES = (1, 5, 15, 30), (1, 5)

@@ -12,17 +12,14 @@ import numpy as np
 import torch
 
 from bench import registry
-from bench.datasets import Dataset, Split, load, make_split
+from bench.datasets import Dataset, load
 from bench.datasets.dataset import GREY, Part, assemble
 from bench.speed.handwritten import FMLoop
 from bench.speed.handwritten_conv import PretrainingLoop, bare_convolutions, conv_flops
 from bench.speed.products import FMShape, bare, flops, fm_shape
 from bench.speed.rounds import Alternative
-from bench.training.executor import VmapExecutor
-from bench.training.trainer import Trainer
-from bench.variant import Recipe, Task, Variant
+from bench.speed.setup import BUDGET, Setup
 
-BUDGET = 100  # labels
 CaseName = Literal["mnist", "digits", "conv"]
 
 
@@ -42,33 +39,17 @@ def real_digits() -> Dataset:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A variant with a recipe on a dataset, and the hand-written loop for the same."""
+class Case(Setup):
+    """With the hand-written loop for the same."""
 
-    variant: type[Variant]
-    recipe: Recipe
-    dataset: Dataset
     loop: Callable[..., Any]
-
-    def trainer(self, runs: int) -> Trainer:
-        """A cohort of so many runs with different seeds, with more steps ahead of it than will be measured."""
-        splits = [self._split(seed) for seed in range(runs)]
-        data, pool = self.dataset, len(splits[0].unlabelled)
-        variant = self.variant(Task(data.image_shape, data.classes, data.value_range, BUDGET, pool), self.recipe)
-        trainer = Trainer(variant, data, splits, list(range(runs)), 1_000_000, torch.device("cpu"))
-        if isinstance(trainer.executor, VmapExecutor):
-            trainer.executor.trace_after = 0  # a training run spends nearly all of its steps so
-        return trainer
 
     def handwritten(self) -> Any:
         """The hand-written loop on the labels of seed 0."""
-        split = self._split(0)
+        split = self.split(0)
         labels = torch.from_numpy(split.labelled.read(np.arange(BUDGET)))
         indices = torch.from_numpy(split.labelled.indices.copy())
         return self.loop(self.recipe, self.dataset.train_images, self.dataset.divisor, indices, labels)
-
-    def _split(self, seed: int) -> Split:
-        return make_split(self.dataset, seed=seed, budget=BUDGET, selection="balanced")
 
 
 def case(name: CaseName) -> Case:

@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
+
+CPU = torch.device("cpu")
+
 
 class Alternative(NamedTuple):
     call: Callable[[], object]
@@ -31,7 +35,7 @@ class Spread(NamedTuple):
 
 
 class Timings:
-    """Processor seconds per unit of each alternative, `seconds[name][round]`, and wall time per processor time."""
+    """Seconds per unit of each alternative, `seconds[name][round]`, and wall time per second of the clock."""
 
     def __init__(self, seconds: Mapping[str, Sequence[float]], wall: float) -> None:
         self.seconds, self.wall = seconds, wall
@@ -44,33 +48,58 @@ class Timings:
         return spread([a / b for a, b in zip(self.seconds[name], self.seconds[to], strict=True)])
 
 
+def weighted(parts: Sequence[tuple[float, Timings]]) -> Timings:
+    """Of something whose parts take these shares of its units: the mean of the parts, round by round."""
+    total, names = sum(share for share, _ in parts), parts[0][1].seconds
+    rounds = {
+        name: zip(*([share / total * s for s in timings.seconds[name]] for share, timings in parts), strict=True)
+        for name in names
+    }
+    wall = sum(share * timings.wall for share, timings in parts) / total
+    return Timings({name: [sum(shares) for shares in found] for name, found in rounds.items()}, wall)
+
+
 def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
-def measure(alternatives: Mapping[str, Alternative], effort: Effort) -> Timings:
+def measure(alternatives: Mapping[str, Alternative], effort: Effort, device: torch.device = CPU) -> Timings:
     """Runs all alternatives in turn, round after round, every second round backwards.
 
-    Processor time of this process: nothing here waits, so on a quiet machine it is the wall time, and on another one it
-    leaves out the moments in which other processes had the core.
+    On a CPU processor time of this process: nothing here waits, so on a quiet machine it is the wall time, and on
+    another one it leaves out the moments in which other processes had the core. On another device wall time, from an
+    idle device to an idle device.
     """
-    calls = {name: _calls(alternative.call, effort.seconds) for name, alternative in alternatives.items()}
+    clock = clock_of(device)
+    calls = {name: _calls(alternative.call, effort.seconds, clock) for name, alternative in alternatives.items()}
     seconds: dict[str, list[float]] = {name: [] for name in alternatives}
-    wall, start = time.perf_counter(), time.process_time()
+    wall, start = time.perf_counter(), clock()
     for index in range(effort.rounds):
         for name in list(alternatives)[:: 1 if index % 2 == 0 else -1]:
-            seconds[name].append(_timed(alternatives[name].call, calls[name]) / calls[name] / alternatives[name].units)
-    return Timings(seconds, (time.perf_counter() - wall) / (time.process_time() - start))
+            taken = timed(alternatives[name].call, calls[name], clock)
+            seconds[name].append(taken / calls[name] / alternatives[name].units)
+    return Timings(seconds, (time.perf_counter() - wall) / (clock() - start))
 
 
-def _timed(call: Callable[[], object], times: int) -> float:
-    start = time.process_time()
+def clock_of(device: torch.device) -> Callable[[], float]:
+    if device.type == "cpu":
+        return time.process_time
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
+def timed(call: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(times):
         call()
-    return time.process_time() - start
+    return clock() - start
 
 
-def _calls(call: Callable[[], object], seconds: float) -> int:
+def _calls(call: Callable[[], object], seconds: float, clock: Callable[[], float]) -> int:
     """How many calls fill a slice of time; the first call, which may set things up, does not count."""
     call()
-    return max(1, round(seconds / max(_timed(call, 1), 1e-9)))
+    return max(1, round(seconds / max(timed(call, 1, clock), 1e-9)))

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from tabulate import tabulate
 
 from bench.execution.provenance import environment
 from bench.speed.cases import CaseName, bare_step, case, step_flops
 from bench.speed.memory import MIB, peak_growth, state_bytes
 from bench.speed.products import SQUARE, square
 from bench.speed.rounds import Alternative, Effort, Spread, Timings, measure
+from bench.speed.tables import cohort, table, target, verdict
 from bench.training import noise
 from bench.training.trainer import Trainer
 
@@ -38,10 +38,6 @@ class Measured:
         return self.timings.ratio(cohort(runs), HAND)
 
 
-def cohort(runs: int) -> str:
-    return f"cohort of {runs}"
-
-
 def machine() -> str:
     facts = environment()
     rows = [
@@ -50,7 +46,7 @@ def machine() -> str:
         ("torch", f"{torch.__version__}, Python {facts['python']}"),
         ("MKL's mode", facts["mkl_cbwr"] or "default"),
     ]
-    return "# Speed of training on this machine\n\n" + _table(("", ""), rows)
+    return "# Speed of training on this machine\n\n" + table(("", ""), rows)
 
 
 def measure_case(name: CaseName, sizes: Sequence[int], parts_of: int, effort: Effort) -> Measured:
@@ -96,7 +92,7 @@ def speed(title: str, explanation: str, measured: Measured, sizes: Sequence[int]
         f"## {title}\n\n{explanation}\n\n"
         f"GEMM rate ({SQUARE} x {SQUARE}): {rate:.1f} GFLOP/s. Executor: `{measured.executor}`. "
         f"Median (smallest to largest) of {len(timings.seconds[RATE])} rounds, processor time; "
-        f"wall time was {timings.wall:.2f} times that.\n\n" + _table(header, rows)
+        f"wall time was {timings.wall:.2f} times that.\n\n" + table(header, rows)
     )
 
 
@@ -117,7 +113,7 @@ def limits(cases: Mapping[str, tuple[Measured, int]]) -> str:
         "Pieces of a step, each measured by itself with the step's own shapes. The rest is element-wise arithmetic "
         "(noise added, weight norm, batch norm, activations, losses), automatic differentiation and the cost of calls."
     )
-    return f"## What limits\n\n{note}\n\n" + _table(("", PRODUCTS, *PARTS, "rest"), rows)
+    return f"## What limits\n\n{note}\n\n" + table(("", PRODUCTS, *PARTS, "rest"), rows)
 
 
 def memory(cases: Mapping[str, tuple[CaseName, Measured]], sizes: Sequence[int]) -> str:
@@ -135,29 +131,17 @@ def memory(cases: Mapping[str, tuple[CaseName, Measured]], sizes: Sequence[int])
         "State: weights, gradients, buffers, optimiser state, averages. Peak: growth of a fresh process, from the "
         "dataset in memory to its largest extent in 3 steps, divided by the runs."
     )
-    return f"## Memory\n\n{note if sizes else note.partition(' Peak')[0]}\n\n" + _table(header, rows)
+    return f"## Memory\n\n{note if sizes else note.partition(' Peak')[0]}\n\n" + table(header, rows)
 
 
 def targets(mnist: Measured, digits: Measured, conv: Measured) -> str:
     rows = [
-        _target(f"MNIST, `{mnist.executor}`, cohort of 1: time / hand-written", mnist.slower(1), 1.1),
-        _target(f"convolutions, `{conv.executor}`, cohort of 1: time / hand-written", conv.slower(1), 1.1),
-        _target(f"digits, `{digits.executor}`, cohort of 15: time / 15 hand-written runs", digits.slower(15), 0.5),
+        target(f"MNIST, `{mnist.executor}`, cohort of 1: time / hand-written", mnist.slower(1), 1.1),
+        target(f"convolutions, `{conv.executor}`, cohort of 1: time / hand-written", conv.slower(1), 1.1),
+        target(f"digits, `{digits.executor}`, cohort of 15: time / 15 hand-written runs", digits.slower(15), 0.5),
     ]
     share = mnist.share(cohort(1))
     rows.append(
-        ("MNIST, cohort of 1: share of GEMM rate (goal)", "at least 45 %", f"{share:.0f} %", _word(share >= 45))
+        ("MNIST, cohort of 1: share of GEMM rate (goal)", "at least 45 %", f"{share:.0f} %", verdict(share >= 45))
     )
-    return "## Targets\n\n" + _table(("", "target", "measured", ""), rows)
-
-
-def _target(title: str, found: Spread, most: float) -> tuple[str, str, str, str]:
-    return title, f"at most {most}", found.text(2), _word(found.median <= most)
-
-
-def _word(met: bool) -> str:
-    return "met" if met else "missed"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return tabulate(rows, headers=header, tablefmt="pipe", disable_numparse=True) + "\n"
+    return "## Targets\n\n" + table(("", "target", "measured", ""), rows)

@@ -1,0 +1,145 @@
+"""Every variant beside a plain loop of its own arithmetic, in all of its phases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from bench import registry
+from bench.datasets import Dataset
+from bench.errors import UsageError, running
+from bench.grid import task_of
+from bench.speed.phases import shares
+from bench.speed.plain import PlainLoop
+from bench.speed.rounds import CPU, Alternative, Effort, Timings, clock_of, measure, timed, weighted
+from bench.speed.setup import BUDGET, Setup
+from bench.speed.tables import cohort, table, verdict
+from bench.variant import Variant
+
+PLAIN, STACKED = "plain loop", 15
+LEAST_SHARE = 0.02  # of the steps: shorter phases are not measured
+AT_MOST = {"vmap": 0.5, "loop": 1.1}  # time per run-step relative to the plain loop's
+
+
+class Limits(NamedTuple):
+    """How much time a variant may take."""
+
+    effort: Effort
+    longest: float  # seconds that a step of the plain loop may last
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of a variant: the plain loop and cohorts, each phase by its share of the steps."""
+
+    executor: str
+    timings: Timings
+    covered: float  # share of the steps that the measured phases have
+
+    @property
+    def largest(self) -> str:
+        """The cohort that the target is about."""
+        return cohort(STACKED if self.executor == "vmap" else 1)
+
+
+class TooLongError(Exception):
+    """A step takes more time than there is for it."""
+
+
+def measure_setup(setup: Setup, limits: Limits, device: torch.device = CPU, stacked: int = STACKED) -> Result:
+    """
+    Raises:
+        TooLongError: a step of some phase lasts too long.
+    """
+    found, executor = [], ""
+    for phase, share in shares(setup.made()).items():
+        if share < LEAST_SHARE:
+            continue
+        plain = setup.plain(phase, device)
+        _check_length(plain, phase, limits.longest, device)
+        alternatives, executor = alternatives_of(setup, phase, device, stacked)
+        found.append((share, measure({PLAIN: Alternative(plain.step), **alternatives}, limits.effort, device)))
+    return Result(executor, weighted(found), sum(share for share, _ in found))
+
+
+def alternatives_of(setup: Setup, phase: str, device: torch.device, stacked: int) -> tuple[dict[str, Alternative], str]:
+    """A cohort of 1, where stacking pays a larger one as well, and the executor."""
+    trainers = [setup.trainer(1, phase, device)]
+    executor = trainers[0].executor.name
+    if executor == "vmap":
+        trainers.append(setup.trainer(stacked, phase, device))
+    return {cohort(trainer.runs): Alternative(trainer.step, trainer.runs) for trainer in trainers}, executor
+
+
+def _check_length(plain: PlainLoop, phase: str, longest: float, device: torch.device) -> None:
+    plain.step()
+    seconds = timed(plain.step, 1, clock_of(device))
+    if seconds > longest:
+        raise TooLongError(f"a step of its phase {phase!r} takes {seconds:.1f} s")
+
+
+def section(names: Sequence[str], protocol: str, dataset: Dataset, where: str, limits: Limits) -> str:
+    """A table with a row per variant, and what was left out."""
+    rows, left_out = [], []
+    for name, result in _results(names, protocol, dataset, limits):
+        if isinstance(result, Result):
+            rows.append(_row(name, result))
+        else:
+            left_out.append(f"`{name}`: {result}")
+    header = (
+        "", "executor", "plain loop, ms", f"{cohort(1)}, ms", "relative", f"{cohort(STACKED)}, ms per run", "relative",
+        "target", "",
+    )  # fmt: skip
+    note = f"Left out: {'; '.join(left_out)}." if left_out else "None is left out."
+    return f"### Recipe `{protocol}` on {where}\n\n{note}\n\n" + (table(header, rows) if rows else "")
+
+
+def explanation(limits: Mapping[str, Limits]) -> str:
+    rounds = ", ".join(f"{found.effort.rounds} with recipe `{name}`" for name, found in limits.items())
+    longest = ", ".join(f"{found.longest:g} s with recipe `{name}`" for name, found in limits.items())
+    return (
+        "## Every variant\n\n"
+        "One run as a competent user would write it by hand (plain modules, eager PyTorch, torch's fused optimisers), "
+        f"and the trainer, in processor time per run-step; {BUDGET} labels. Each phase is measured by itself and "
+        f"counts by its share of the steps; phases with less than {LEAST_SHARE:.0%} of them are left out. Relative: "
+        f"to the plain loop, the median (smallest to largest) over rounds: {rounds}. Left out are variants of which "
+        f"a step of the plain loop lasts longer than {longest}.\n"
+    )
+
+
+def _results(
+    names: Sequence[str], protocol: str, dataset: Dataset, limits: Limits
+) -> Iterator[tuple[str, Result | str]]:
+    for name in names:
+        kind = registry.get(name)
+        try:
+            yield name, _measured(kind, protocol, dataset, limits)
+        except (UsageError, TooLongError) as reason:  # one variant must not take the others' numbers with it
+            yield name, str(reason).rstrip(".")
+
+
+def _measured(kind: type[Variant], protocol: str, dataset: Dataset, limits: Limits) -> Result:
+    shape_class = task_of(dataset, BUDGET, 0, None).shape_class
+    setup = Setup(kind, kind.recipe_for(protocol, dataset.name, shape_class), dataset)
+    try:
+        return measure_setup(setup, limits)
+    except TooLongError:
+        raise
+    except Exception as error:
+        with running(kind.name, kind.__module__):
+            raise
+
+
+def _row(name: str, result: Result) -> tuple[str, ...]:
+    timings, most = result.timings, AT_MOST[result.executor]
+    cells = [name if result.covered > 0.9995 else f"{name} ({result.covered:.1%} of steps)", result.executor]
+    cells.append(f"{1e3 * timings.of(PLAIN).median:.2f}")
+    for runs in (1, STACKED):
+        there = cohort(runs) in timings.seconds
+        cells.append(f"{1e3 * timings.of(cohort(runs)).median:.2f}" if there else "")
+        cells.append(timings.ratio(cohort(runs), PLAIN).text(2) if there else "")
+    met = timings.ratio(result.largest, PLAIN).median <= most
+    return (*cells, f"{result.largest}: at most {most}", verdict(met))

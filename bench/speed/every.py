@@ -128,7 +128,7 @@ def _measured(kind: type[Variant], protocol: str, dataset: Dataset, limits: Limi
         return measure_setup(setup, limits)
     except TooLongError:
         raise
-    except Exception as error:
+    except Exception:
         with running(kind.name, kind.__module__):
             raise
 

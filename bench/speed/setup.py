@@ -34,10 +34,7 @@ class Setup:
     def trainer(self, runs: int, phase: str | None = None, device: torch.device = CPU) -> Trainer:
         """A cohort of so many runs with different seeds, with more steps ahead of it than will be measured."""
         splits = [self.split(seed) for seed in range(runs)]
-        trainer = Trainer(self.made(phase), self.dataset, splits, list(range(runs)), 1_000_000, device)
-        if isinstance(trainer.executor, VmapExecutor):
-            trainer.executor.trace_after = 0  # a training run spends nearly all of its steps so
-        return trainer
+        return traced(Trainer(self.made(phase), self.dataset, splits, list(range(runs)), 1_000_000, device))
 
     def plain(self, phase: str, device: torch.device = CPU) -> PlainLoop:
         """The run of seed 0 by itself."""
@@ -45,3 +42,10 @@ class Setup:
 
     def split(self, seed: int) -> Split:
         return make_split(self.dataset, seed=seed, budget=BUDGET, selection="balanced")
+
+
+def traced(trainer: Trainer) -> Trainer:
+    """The trainer, whose losses are written out from the first step on: a run spends nearly all of its steps so."""
+    if isinstance(trainer.executor, VmapExecutor):
+        trainer.executor.trace_after = 0
+    return trainer

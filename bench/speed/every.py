@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,40 +39,41 @@ class Result:
     executor: str
     timings: Timings
     covered: float  # share of the steps that the measured phases have
-
-    @property
-    def largest(self) -> str:
-        """The cohort that the target is about."""
-        return cohort(STACKED if self.executor == "vmap" else 1)
+    largest: int  # runs of the largest cohort: the one that the target is about
 
 
 class TooLongError(Exception):
     """A step takes more time than there is for it."""
 
 
-def measure_setup(setup: Setup, limits: Limits, device: torch.device = CPU, stacked: int = STACKED) -> Result:
-    """
+def measure_setup(
+    setup: Setup,
+    limits: Limits,
+    device: torch.device = CPU,
+    stacked: int = STACKED,
+    beside: Mapping[str, Alternative] | None = None,
+) -> Result:
+    """Times the plain loop, a cohort of 1 and, where stacking pays, one of `stacked`; in turn with what is `beside`.
+
     Raises:
         TooLongError: a step of some phase lasts too long.
     """
-    found, executor = [], ""
-    for phase, share in shares(setup.made()).items():
-        if share < LEAST_SHARE:
-            continue
+    found, covered = [], measured_phases(setup)
+    for phase, share in covered.items():
         plain = setup.plain(phase, device)
         _check_length(plain, phase, limits.longest, device)
-        alternatives, executor = alternatives_of(setup, phase, device, stacked)
-        found.append((share, measure({PLAIN: Alternative(plain.step), **alternatives}, limits.effort, device)))
-    return Result(executor, weighted(found), sum(share for share, _ in found))
+        trainers = [setup.trainer(1, phase, device)]
+        if trainers[0].executor.name == "vmap":
+            trainers.append(setup.trainer(stacked, phase, device))
+        alternatives = {cohort(trainer.runs): Alternative(trainer.step, trainer.runs) for trainer in trainers}
+        alternatives |= {PLAIN: Alternative(plain.step), **(beside or {})}
+        found.append((share, measure(alternatives, limits.effort, device)))
+    return Result(trainers[0].executor.name, weighted(found), sum(covered.values()), trainers[-1].runs)
 
 
-def alternatives_of(setup: Setup, phase: str, device: torch.device, stacked: int) -> tuple[dict[str, Alternative], str]:
-    """A cohort of 1, where stacking pays a larger one as well, and the executor."""
-    trainers = [setup.trainer(1, phase, device)]
-    executor = trainers[0].executor.name
-    if executor == "vmap":
-        trainers.append(setup.trainer(stacked, phase, device))
-    return {cohort(trainer.runs): Alternative(trainer.step, trainer.runs) for trainer in trainers}, executor
+def measured_phases(setup: Setup) -> dict[str, float]:
+    """The phases that are measured, with their shares of the steps."""
+    return {phase: share for phase, share in shares(setup.made()).items() if share >= LEAST_SHARE}
 
 
 def _check_length(plain: PlainLoop, phase: str, longest: float, device: torch.device) -> None:
@@ -122,11 +124,25 @@ def _results(
 
 
 def _measured(kind: type[Variant], protocol: str, dataset: Dataset, limits: Limits) -> Result:
+    with naming(kind):
+        return measure_setup(setup_of(kind, protocol, dataset), limits)
+
+
+def setup_of(kind: type[Variant], protocol: str, dataset: Dataset) -> Setup:
+    """
+    Raises:
+        UsageError: the variant has no such recipe.
+    """
     shape_class = task_of(dataset, BUDGET, 0, None).shape_class
-    setup = Setup(kind, kind.recipe_for(protocol, dataset.name, shape_class), dataset)
+    return Setup(kind, kind.recipe_for(protocol, dataset.name, shape_class), dataset)
+
+
+@contextmanager
+def naming(kind: type[Variant]) -> Iterator[None]:
+    """Around the measurement of a variant: what its own code raises becomes a UsageError that names it."""
     try:
-        return measure_setup(setup, limits)
-    except TooLongError:
+        yield
+    except (TooLongError, torch.OutOfMemoryError):
         raise
     except Exception:
         with running(kind.name, kind.__module__):
@@ -141,5 +157,6 @@ def _row(name: str, result: Result) -> tuple[str, ...]:
         there = cohort(runs) in timings.seconds
         cells.append(f"{1e3 * timings.of(cohort(runs)).median:.2f}" if there else "")
         cells.append(timings.ratio(cohort(runs), PLAIN).text(2) if there else "")
-    met = timings.ratio(result.largest, PLAIN).median <= most
-    return (*cells, f"{result.largest}: at most {most}", verdict(met))
+    largest = cohort(result.largest)
+    met = timings.ratio(largest, PLAIN).median <= most
+    return (*cells, f"{largest}: at most {most}", verdict(met))

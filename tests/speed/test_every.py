@@ -52,7 +52,7 @@ def test_alternatives_of_a_stacked_variant(digits: Dataset) -> None:
     assert result.executor == "vmap"
     assert set(result.timings.seconds) == {"plain loop", "cohort of 1", "cohort of 3"}
     assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in result.timings.seconds.values())
-    assert result.covered == pytest.approx(1.0)
+    assert (result.covered, result.largest) == (pytest.approx(1.0), 3)
 
 
 def test_phases_that_hardly_occur_are_left_out(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_long_steps_are_refused(digits: Dataset) -> None:
 
 def result(executor: str, plain: float, one: float, many: float | None) -> Result:
     seconds = {"plain loop": [plain], "cohort of 1": [one]} | ({} if many is None else {"cohort of 15": [many]})
-    return Result(executor, Timings(seconds, 1.0), 0.993)
+    return Result(executor, Timings(seconds, 1.0), 0.993, 1 if many is None else 15)
 
 
 def test_section(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

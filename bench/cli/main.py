@@ -16,6 +16,7 @@ from bench.cli import (  # noqa: F401  (they add their commands to `app`)
     results,
     run,
     serve,
+    speed,
     table,
     tools,
 )

@@ -1,4 +1,4 @@
-"""`bench check-variant`, `bench speed` and `bench tune`."""
+"""`bench check-variant` and `bench tune`."""
 
 from __future__ import annotations
 
@@ -31,25 +31,6 @@ def check_variant(
                 failed = True
                 out.print(f"         {shorten(problem, 600)}", markup=False)
     return FAILURE if failed else 0
-
-
-@app.command(epilog="Example:  bench speed --output reports/performance.md")
-def speed(
-    output: Annotated[Path | None, path_option("--output", metavar="FILE", help="Write there as well.")] = None,
-    quick: Annotated[bool, option("--quick", help="Fewer repetitions: minutes become seconds.")] = False,
-) -> int:
-    """Measure training speed on this machine against a hand-written loop and the rate of matrix products."""
-    from bench.speed import report
-
-    if output is not None and (output.is_dir() or not output.resolve().parent.is_dir()):
-        raise UsageError(f"--output {shorten(output)!r}: name a file in an existing folder.")
-    text = report(quick, lambda line: out.print(line, markup=False))
-    if output is not None:
-        try:
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--output {shorten(output)!r} cannot be written: {error.strerror}.") from error
-    return 0
 
 
 @app.command(epilog="Example:  bench tune --variant fm --dataset digits --labels 100 --trials 20 --output fm.yaml")

@@ -1,41 +1,84 @@
-"""`bench speed`: how fast training is on this machine, beside a hand-written loop and the rate of matrix products."""
+"""`bench speed`: how fast training is on this machine, beside loops written by hand and the rate of matrix products."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
-from bench.speed import sections
-from bench.speed.cases import CaseName, case, fm_products
-from bench.speed.rounds import Effort
+from bench import registry
+from bench.execution import DataSource
+from bench.speed import device, every, growth, overhead, sections
+from bench.speed.cases import CaseName, case, fm_products, real_digits, synthetic_mnist
+from bench.speed.every import Limits
+from bench.speed.growth import Growth
+from bench.speed.rounds import CPU, Effort
 from bench.speed.setup import BUDGET
 
 FULL, QUICK = Effort(15, 0.4), Effort(3, 0.1)
 SIZES, QUICK_SIZES = (1, 5, 15, 30), (1, 5)
+QUICK_VARIANTS = ("fm", "triple", "ugan")
+LIMITS = {"common": Limits(Effort(7, 0.1), 8.0), "paper": Limits(Effort(3, 0.1), 8.0)}
+QUICK_LIMITS = {"common": Limits(Effort(3, 0.05), 8.0), "paper": Limits(Effort(3, 0.05), 0.5)}
+ON_DEVICE = Limits(Effort(7, 0.3), 8.0)
+MNIST = "MNIST's shapes"
 
 
-def report(quick: bool, say: Callable[[str], None]) -> str:
-    """Measures and returns the report as Markdown; `say` gets it section by section.
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure.
 
-    Takes about five minutes on a quiet machine; `quick` leaves out the large cohorts on MNIST's shapes and the growth
-    of processes, and takes few rounds.
+    Attributes:
+        quick: few rounds, few variants, small cohorts.
+        variants: these alone, and nothing else; None: the whole report.
+    """
+
+    quick: bool = False
+    variants: Sequence[str] | None = None
+    device: torch.device = CPU
+
+
+@dataclass(frozen=True)
+class Report:
+    """Markdown, and what its figure shows; no growths where they were not wanted."""
+
+    text: str
+    growths: Mapping[str, Growth] = field(default_factory=dict)
+
+
+def report(wanted: Wanted, say: Callable[[str], None]) -> Report:
+    """Measures; `say` gets the report section by section.
+
+    The whole takes about ten minutes on a quiet machine, less than two if `quick`.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    parts = []
+    parts: list[str] = []
+    growths: dict[str, Growth] = {}
     try:
-        for part in _sections(quick):
+        for part in _sections(wanted, growths):
             say(part)
             parts.append(part)
     finally:
         torch.set_num_threads(threads)
-    return "\n".join(parts)
+    return Report("\n".join(parts), growths)
 
 
-def _sections(quick: bool) -> Iterator[str]:
+def _sections(wanted: Wanted, growths: dict[str, Growth]) -> Iterator[str]:
+    yield sections.machine(wanted.device)
+    if wanted.device.type != "cpu":
+        names = wanted.variants or tuple(device.THROUGHPUT)
+        yield device.report(names, "paper", synthetic_mnist(), ON_DEVICE, wanted.device)
+    elif wanted.variants is not None:
+        yield from _every(wanted.variants, QUICK_LIMITS if wanted.quick else LIMITS)
+    else:
+        yield from _whole(wanted.quick, growths)
+
+
+def _whole(quick: bool, growths: dict[str, Growth]) -> Iterator[str]:
     effort, large = (QUICK, QUICK_SIZES) if quick else (FULL, SIZES)
-    yield sections.machine()
     mnist = sections.measure_case("mnist", large, 1, effort)
     yield sections.speed("`fm` on MNIST's shapes", _explain("mnist", "paper", "random images"), mnist, large)
     digits = sections.measure_case("digits", SIZES, 15, effort)
@@ -46,6 +89,27 @@ def _sections(quick: bool) -> Iterator[str]:
     yield sections.limits(titles)
     yield sections.memory({"MNIST": ("mnist", mnist), "digits": ("digits", digits)}, () if quick else SIZES)
     yield sections.targets(mnist, digits, conv)
+    yield from _every(QUICK_VARIANTS if quick else registry.names(), QUICK_LIMITS if quick else LIMITS)
+    growths["digits"] = growth.of_case("digits", growth.SIZES[:4] if quick else growth.SIZES, effort)
+    growths[MNIST] = growth.of_case("mnist", growth.SIZES[: 2 if quick else None], Effort(3, 0.1))
+    yield growth.section(growths)
+    yield _overhead(quick)
+
+
+def _every(names: Sequence[str], limits: Mapping[str, Limits]) -> Iterator[str]:
+    yield every.explanation(limits)
+    yield every.section(names, "common", real_digits(), "digits", limits["common"])
+    yield every.section(names, "paper", synthetic_mnist(), f"random images of {MNIST}", limits["paper"])
+
+
+def _overhead(quick: bool) -> str:
+    digits, repeats = real_digits(), 3 if quick else 7
+    chosen = [overhead.subject("digits", digits, "common", runs) for runs in (1, every.STACKED)]
+    chosen.append(overhead.subject(MNIST, synthetic_mnist(), "paper", 1))
+    found = [(own, overhead.costs(own, repeats, 2 * repeats)) for own in chosen]
+    tried = overhead.subject("digits", digits, "common", 1, steps=100)
+    ratio = overhead.whole(tried, DataSource("digits", Path()), Effort(repeats, 0.0))
+    return overhead.section(found, tried, ratio)
 
 
 CONVOLUTIONS = (

@@ -38,9 +38,10 @@ class Measured:
         return self.timings.ratio(cohort(runs), HAND)
 
 
-def machine() -> str:
+def machine(device: torch.device) -> str:
     facts = environment()
     rows = [
+        *([("device", torch.cuda.get_device_name(device))] if device.type == "cuda" else []),
         ("processor", f"{facts['processor']}, {os.cpu_count()} logical processors"),
         ("threads used", str(torch.get_num_threads())),
         ("torch", f"{torch.__version__}, Python {facts['python']}"),

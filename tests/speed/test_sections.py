@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from bench.speed.cases import case
 from bench.speed.memory import state_bytes
@@ -71,19 +70,3 @@ def test_state_of_a_cohort_grows_by_run() -> None:
     fixed_scales = sum(chosen.recipe.classifier)  # as buffers, live and averaged
     padding = 4 * (5 + 4) * 64
     assert (sizes[1] - sizes[0]) / 2 == pytest.approx(4 * (5 * d + 4 * g + 2 * fixed_scales), abs=padding)
-
-
-def test_threads_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    import bench.speed as package
-
-    def broken(quick: bool) -> None:
-        assert torch.get_num_threads() == 1
-        raise ValueError("stop")
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    monkeypatch.setattr(package, "_sections", broken)
-    with pytest.raises(ValueError, match="stop"):
-        package.report(True, print)
-    assert torch.get_num_threads() == 2
-    torch.set_num_threads(before)

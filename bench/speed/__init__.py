@@ -17,11 +17,11 @@ from bench.speed.growth import Growth
 from bench.speed.rounds import CPU, Effort
 from bench.speed.setup import BUDGET
 
-FULL, QUICK = Effort(15, 0.4), Effort(3, 0.1)
-SIZES, QUICK_SIZES = (1, 5, 15, 30), (1, 5)
+FULL, QUICK = Effort(11, 0.4), Effort(3, 0.1)
+SIZES, QUICK_SIZES = (1, 5, 15, 30), (1, 15)
 QUICK_VARIANTS = ("fm", "triple", "ugan")
-LIMITS = {"common": Limits(Effort(7, 0.1), 8.0), "paper": Limits(Effort(3, 0.1), 8.0)}
-QUICK_LIMITS = {"common": Limits(Effort(3, 0.05), 8.0), "paper": Limits(Effort(3, 0.05), 0.5)}
+LIMITS = {"common": Limits(Effort(5, 0.1), 8.0), "paper": Limits(Effort(3, 0.1), 8.0)}
+QUICK_LIMITS = {"common": Limits(Effort(3, 0.05), 8.0, 1), "paper": Limits(Effort(3, 0.05), 0.5, 1)}
 ON_DEVICE = Limits(Effort(7, 0.3), 8.0)
 MNIST = "MNIST's shapes"
 
@@ -78,11 +78,11 @@ def _sections(wanted: Wanted, growths: dict[str, Growth]) -> Iterator[str]:
 
 
 def _whole(quick: bool, growths: dict[str, Growth]) -> Iterator[str]:
-    effort, large = (QUICK, QUICK_SIZES) if quick else (FULL, SIZES)
+    effort, large, small = (QUICK, (1,), QUICK_SIZES) if quick else (FULL, SIZES, SIZES)
     mnist = sections.measure_case("mnist", large, 1, effort)
     yield sections.speed("`fm` on MNIST's shapes", _explain("mnist", "paper", "random images"), mnist, large)
-    digits = sections.measure_case("digits", SIZES, 15, effort)
-    yield sections.speed("`fm` on digits", _explain("digits", "common", "the dataset"), digits, SIZES)
+    digits = sections.measure_case("digits", small, 15, effort)
+    yield sections.speed("`fm` on digits", _explain("digits", "common", "the dataset"), digits, small)
     conv = sections.measure_case("conv", (1,), 1, effort)
     yield sections.speed("A convolutional classifier", CONVOLUTIONS, conv, (1,))
     titles = {"MNIST": (mnist, 1), "digits": (digits, 15), "convolutions": (conv, 1)}
@@ -90,7 +90,7 @@ def _whole(quick: bool, growths: dict[str, Growth]) -> Iterator[str]:
     yield sections.memory({"MNIST": ("mnist", mnist), "digits": ("digits", digits)}, () if quick else SIZES)
     yield sections.targets(mnist, digits, conv)
     yield from _every(QUICK_VARIANTS if quick else registry.names(), QUICK_LIMITS if quick else LIMITS)
-    growths["digits"] = growth.of_case("digits", growth.SIZES[:4] if quick else growth.SIZES, effort)
+    growths["digits"] = growth.of_case("digits", growth.SIZES[: 4 if quick else None], Effort(3 if quick else 7, 0.1))
     growths[MNIST] = growth.of_case("mnist", growth.SIZES[: 2 if quick else None], Effort(3, 0.1))
     yield growth.section(growths)
     yield _overhead(quick)
@@ -103,11 +103,11 @@ def _every(names: Sequence[str], limits: Mapping[str, Limits]) -> Iterator[str]:
 
 
 def _overhead(quick: bool) -> str:
-    digits, repeats = real_digits(), 3 if quick else 7
+    digits, repeats = real_digits(), 3 if quick else 5
     chosen = [overhead.subject("digits", digits, "common", runs) for runs in (1, every.STACKED)]
     chosen.append(overhead.subject(MNIST, synthetic_mnist(), "paper", 1))
     found = [(own, overhead.costs(own, repeats, 2 * repeats)) for own in chosen]
-    tried = overhead.subject("digits", digits, "common", 1, steps=100)
+    tried = overhead.subject("digits", digits, "common", 1, steps=50 if quick else 100)
     ratio = overhead.whole(tried, DataSource("digits", Path()), Effort(repeats, 0.0))
     return overhead.section(found, tried, ratio)
 

@@ -82,7 +82,7 @@ def measure_variant(setup: Setup, limits: Limits, device: torch.device, stacked:
         TooLongError: a step of some phase lasts too long.
     """
     result = measure_setup(setup, limits, device, stacked, yardsticks(device))
-    phases = measured_phases(setup)
+    phases = measured_phases(setup, limits)
     loops = {phase: setup.plain(phase, device) for phase in phases}
     cost = roofline.weighted([(share, cost_of_step(loops[phase])) for phase, share in phases.items()])
     networks = [net for loop in loops.values() for net in loop.networks.values()]

@@ -10,7 +10,9 @@ import torch
 
 from bench.execution.provenance import environment
 from bench.speed.cases import CaseName, bare_step, case, step_flops
+from bench.speed.every import PLAIN
 from bench.speed.memory import MIB, peak_growth, state_bytes
+from bench.speed.phases import shares
 from bench.speed.products import SQUARE, square
 from bench.speed.rounds import Alternative, Effort, Spread, Timings, measure
 from bench.speed.tables import cohort, table, target, verdict
@@ -51,10 +53,11 @@ def machine(device: torch.device) -> str:
 
 
 def measure_case(name: CaseName, sizes: Sequence[int], parts_of: int, effort: Effort) -> Measured:
-    """Times cohorts of `sizes`, the hand-written loop, bare products, and the parts of a step of `parts_of` runs."""
+    """Times cohorts of `sizes`, both loops by hand, bare products, and the parts of a step of `parts_of` runs."""
     chosen = case(name)
     trainers = {runs: chosen.trainer(runs) for runs in sizes}
     alternatives = {RATE: Alternative(square()), HAND: Alternative(chosen.handwritten().step)}
+    alternatives[PLAIN] = Alternative(chosen.plain(next(iter(shares(chosen.made())))).step)
     alternatives |= {cohort(runs): Alternative(trainer.step, runs) for runs, trainer in trainers.items()}
     alternatives |= _parts(chosen.trainer(parts_of))
     executor = trainers[sizes[0]].executor.name
@@ -81,7 +84,7 @@ def _parts(trainer: Trainer) -> dict[str, Alternative]:
 def speed(title: str, explanation: str, measured: Measured, sizes: Sequence[int]) -> str:
     """A table with a row per alternative."""
     timings = measured.timings
-    names = [HAND, *(cohort(runs) for runs in sizes)]
+    names = [HAND, PLAIN, *(cohort(runs) for runs in sizes)]
     rows = [
         (name, timings.of(name).text(2, 1e3), timings.ratio(name, HAND).text(2), *_rates(measured, name))
         for name in names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from bench import registry
 from bench.datasets import Dataset
 from bench.speed import every
 from bench.speed.cases import case
-from bench.speed.every import Limits, Result, TooLongError, measure_setup, section
+from bench.speed.every import Limits, Result, TooLongError, measure_setup, measured_phases, section
 from bench.speed.phases import only, shares
 from bench.speed.rounds import Effort, Timings, weighted
 from bench.speed.setup import Setup
@@ -59,6 +61,15 @@ def test_phases_that_hardly_occur_are_left_out(digits: Dataset, monkeypatch: pyt
     monkeypatch.setattr(every, "shares", lambda variant: {"gan": 0.99, "head": 0.01})
     monkeypatch.setattr(every, "measure", lambda alternatives, effort, device: Timings({"a": [1.0]}, 1.0))
     assert measure_setup(setup("vanilla", digits), ONCE).covered == 0.99
+
+
+def test_the_longest_phases_come_first(digits: Dataset) -> None:
+    """`transfer`: 350, 350 and 300 of 1,000 steps."""
+    chosen = setup("transfer", digits)
+    assert measured_phases(chosen, ONCE) == pytest.approx({"main": 0.35, "pseudo-labels": 0.35, "transfer": 0.3})
+    assert measured_phases(chosen, ONCE._replace(phases=1)) == pytest.approx({"main": 0.35})
+    chosen = replace(chosen, recipe=chosen.recipe.model_copy(update={"transfer_share": 0.7}))
+    assert list(measured_phases(chosen, ONCE._replace(phases=1))) == ["transfer"]
 
 
 def test_long_steps_are_refused(digits: Dataset) -> None:

@@ -10,14 +10,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.datasets import Dataset, Split
 from bench.execution import Cohort, DataSource
 from bench.execution.records import describe
-from bench.execution.reports import HEARTBEAT, Progress
+from bench.execution.reports import Progress
 from bench.execution.saving import Saver, made_by
 from bench.execution.stopping import Orders, Watch
 from bench.execution.worker import CHECKPOINT_EVERY, Job, prepare, work
@@ -29,6 +29,7 @@ from bench.store import Store
 from bench.training.trainer import Trainer
 
 AT_MOST = 0.03  # of the time of training
+REPORT_EVERY = 1.0  # seconds, as workers do it
 QUESTIONS = 200  # asked in a row, well within a second
 ALONE, WORKER = "trainer alone", "worker"
 
@@ -42,14 +43,14 @@ class Costs:
     questions: float  # after each step: whether to report, to save, to stop
     report: float  # a line of progress
     checkpoint: float  # of all runs
-    records: float  # of all runs, with locks, and the search for checkpoints at the start
+    records: float  # of all runs, with the search for checkpoints at the start
 
     def shares(self, steps: int, evaluations: int) -> dict[str, float]:
         """Of each piece, relative to the time of training in a run of so many steps and evaluations."""
         training = steps * self.step + evaluations * self.evaluation
         return {
             "questions after each step": steps * self.questions / training,
-            f"report, every {HEARTBEAT:g} s": self.report / HEARTBEAT,
+            f"report, every {REPORT_EVERY:g} s": self.report / REPORT_EVERY,
             f"checkpoint, every {CHECKPOINT_EVERY:g} s": self.checkpoint / CHECKPOINT_EVERY,
             "records, once per run": self.records / training,
         }
@@ -92,7 +93,6 @@ def costs(chosen: Subject, repeats: int, steps: int) -> Costs:
     evaluation = _median(trainer.evaluate, repeats)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        store.make()
         questions, report = _reports(trainer, store, repeats)
         checkpoint = _median(_saving(trainer, chosen.runs, store), repeats)
         records = _median(_recording(chosen, trainer, splits, Path(folder)), repeats)
@@ -138,14 +138,13 @@ def _recording(chosen: Subject, trainer: Trainer, splits: list[Split], folder: P
     folders, code = iter(range(10**6)), made_by("fm", [], "cpu")
 
     def record() -> None:
-        store = Store(folder / f"{next(folders)}")
-        store.make()
-        with ExitStack() as locks:
-            for run in chosen.runs:
-                locks.enter_context(store.lock(run.id).acquire(timeout=0))
-                store.checkpoints.load(run, code)
-            for made in describe(chosen.runs, trainer, splits, chosen.dataset):
-                store.write(made)
+        place = folder / f"{next(folders)}"
+        place.mkdir()
+        store = Store(place)
+        for run in chosen.runs:
+            store.checkpoints.load(run, code)
+        for made in describe(chosen.runs, trainer, splits, chosen.dataset):
+            store.write(made)
 
     return record
 
@@ -165,11 +164,11 @@ def whole(chosen: Subject, source: DataSource, effort: Effort) -> Spread:
 
     def worker() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            store = Store(Path(folder))
-            store.make()
-            work(runs, Job(store.root, source, "cpu"))
+            place: Any = Path(folder)
+            work(runs, Job(place, source, "cpu"))
+            store = Store(place)
             for run in chosen.runs:  # a worker's failure is a record, and quick
-                if (record := store.get(run.id)).status != "done":
+                if (record := store.record(run)).status != "done":
                     raise RuntimeError(f"{run.id}: {record.reason}")
 
     def alone() -> None:

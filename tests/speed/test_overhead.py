@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.datasets import Dataset
-from bench.execution import Cohort, DataSource
+from bench.execution import Cohort, DataSource, reports
 from bench.execution.records import failure
+from bench.execution.reports import Progress
 from bench.execution.worker import Job, prepare
 from bench.speed import overhead
-from bench.speed.overhead import Costs, Subject, costs, section, subject, whole
+from bench.speed.overhead import REPORT_EVERY, Costs, Subject, costs, section, subject, whole
 from bench.speed.rounds import CPU, Effort, Spread
-from bench.store import Store, read_progress
+from bench.store import Store
 
 
 @pytest.fixture
@@ -43,18 +45,41 @@ def test_section(tiny: Subject, records: float, word: str) -> None:
 def test_every_cost_is_measured(tiny: Subject) -> None:
     found = costs(tiny, repeats=1, steps=1)
     assert all(seconds > 0 for seconds in vars(found).values())
-    assert found.questions < found.report < found.step
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What progress is told to say."""
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr(Progress, "say", lambda self, event: events.append(event))
+    return events
+
+
+def test_workers_report_as_often_as_is_counted(
+    tiny: Subject, said: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, _ = prepare(tiny.runs, tiny.dataset, CPU)
+    progress, now = Progress(Store(tmp_path), "speed"), 1000.0
+    monkeypatch.setattr(reports.time, "monotonic", lambda: now)
+    for wait, lines in ((0.0, 1), (0.99 * REPORT_EVERY, 1), (1.01 * REPORT_EVERY, 2)):
+        now = 1000.0 + wait
+        progress.step(trainer)
+        assert len(said) == lines
+
+
+def test_reports_are_lines_and_questions_are_none(tiny: Subject, said: list[dict[str, Any]], tmp_path: Path) -> None:
+    trainer, _ = prepare(tiny.runs, tiny.dataset, CPU)
+    trainer.step()
+    overhead._reports(trainer, Store(tmp_path), repeats=3)
+    assert [event["event"] for event in said] == ["step"] * 4
 
 
 def test_pieces_leave_what_a_worker_leaves(tiny: Subject, tmp_path: Path) -> None:
-    """A line of progress, a checkpoint of each run, a record of each run; anew each time."""
+    """A checkpoint and a record of each run; anew each time."""
     trainer, splits = prepare(tiny.runs, tiny.dataset, CPU)
     trainer.train()
+    (tmp_path / "store").mkdir()
     store = Store(tmp_path / "store")
-    store.make()
-    overhead._reports(trainer, store, 3)
-    reports = [e for e in read_progress(store.progress_path("speed"))[0] if e["event"] == "step"]
-    assert len(reports) >= 4  # the questions at the last step of a run report, too
     save = overhead._saving(trainer, tiny.runs, store)
     for _ in range(2):
         save()
@@ -64,7 +89,7 @@ def test_pieces_leave_what_a_worker_leaves(tiny: Subject, tmp_path: Path) -> Non
     record = overhead._recording(tiny, trainer, splits, tmp_path)
     for place in ("0", "1"):
         record()
-        assert [Store(tmp_path / place).get(run.id).status for run in tiny.runs] == ["done", "done"]
+        assert [Store(tmp_path / place).record(run).status for run in tiny.runs] == ["done", "done"]
 
 
 def test_a_worker_beside_the_trainer_alone(tiny: Subject) -> None:

@@ -100,7 +100,7 @@ def traced(case: Case) -> None:
 
 def _observed(trainer: Trainer) -> dict[str, Tensor]:
     """Summed losses and logs, the networks' last gradients, and their float buffers."""
-    found = {f"the log {name!r}": value for name, value in trainer.sums.items()}
+    found = {f"the log {name!r}": value for name, value in trainer.logs.current().items()}
     for name, net in trainer.networks.items():
         found[f"the gradient of {name}"] = net.gradient
         found |= {f"buffer {name} {k}": v for k, v in net.buffers.items() if v.is_floating_point()}

@@ -95,19 +95,33 @@ class Batches:
             ]
             for name, draw in draws.items()
         }
-        self.block: dict[str, Tensor] = {}
+        self.block: dict[str, Tensor] = {}  # by draw: indices (and labels) of the next steps, [steps, runs, size]
+        self.rows: dict[str, Tensor] = {}  # those of this step, [runs, size]
         self.at = self.length = 0
 
     def next(self, remaining: int) -> dict[str, Any]:
         """The next step's batch; `remaining` (steps of the run, this one included) bounds what is drawn ahead."""
+        self.advance(remaining)
+        return self.gather()
+
+    def advance(self, remaining: int) -> None:
+        """The host's part of `next`: puts the step's indices and labels where the device's part reads them."""
         if self.at == self.length:
             self._draw_block(min(BLOCK, remaining))
+        for name, value in self.block.items():
+            if name in self.rows:
+                self.rows[name].copy_(value[self.at])
+            else:
+                self.rows[name] = value[self.at].clone()
+        self.at += 1
+
+    def gather(self) -> dict[str, Any]:
+        """The device's part of `next`."""
         batch: dict[str, Any] = {}
         for name, draw in self.draws.items():
-            images = self.dataset.scale(self._taken(self.block[name][self.at]))
-            labelled = draw.pool == "labelled"
-            batch[name] = Examples(images, self.block[name + "/labels"][self.at]) if labelled else images
-        self.at += 1
+            images = self.dataset.scale(self._taken(self.rows[name]))
+            # a copy: the labels' place holds those of the next step soon
+            batch[name] = Examples(images, self.rows[name + "/labels"].clone()) if draw.pool == "labelled" else images
         return batch
 
     def _taken(self, index: Tensor) -> Tensor:

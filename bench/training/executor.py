@@ -127,7 +127,7 @@ class LoopExecutor:
         self.networks = networks
         runs = range(next(iter(networks.values())).runs)
         self.slices = [
-            _slice({name: {**net.parameters, **net.buffers} for name, net in networks.items()}, i) for i in runs
+            of_run({name: {**net.parameters, **net.buffers} for name, net in networks.items()}, i) for i in runs
         ]
         self.leaves = [
             {name: {**self.slices[i][name], **net.run_leaves[i]} for name, net in networks.items()} for i in runs
@@ -142,7 +142,7 @@ class LoopExecutor:
         results = []
         for i in range(len(self.slices)):
             tensors = {name: (self.leaves if name in owned else self.slices)[i][name] for name in self.networks}
-            value, logs, new = one(tensors, _slice(batch, i), _slice(tape, i), _slice(state, i), progress)
+            value, logs, new = one(tensors, of_run(batch, i), of_run(tape, i), of_run(state, i), progress)
             value.backward()
             results.append((value.detach(), _detached(logs), _detached(new)))
         return _stack(results)
@@ -153,7 +153,7 @@ class LoopExecutor:
         weights = {name: {**parameters[name], **buffers[name]} for name in self.networks}
         with torch.no_grad():
             parts = [
-                classify(assemble(self.networks, _slice(weights, i)), images if shared else images[i])
+                classify(assemble(self.networks, of_run(weights, i)), images if shared else images[i])
                 for i in range(len(self.slices))
             ]
         return torch.stack(parts)
@@ -181,7 +181,8 @@ def _name(loss: Callable[..., Any]) -> str:
     return getattr(loss, "__qualname__", type(loss).__name__)
 
 
-def _slice(tree: Any, run: int) -> Any:
+def of_run(tree: Any, run: int) -> Any:
+    """One run's share of tensors `[runs, ...]`."""
     return tree_map(lambda tensor: tensor[run], tree)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.variant import SGD, Adam
+from bench.variant import SGD, Adam, Player
 
 CHUNK = 2**17  # elements: five tensors of it stay in the processor's shared cache, and calls cost little beside them
 
@@ -52,3 +52,12 @@ def build(spec: Adam | SGD, flats: Iterable[Tensor], lr: float) -> torch.optim.O
     if spec.eps_inside:
         return EpsInsideAdam(flats, lr, spec.betas, spec.eps)
     return torch.optim.Adam(list(flats), lr=lr, betas=spec.betas, eps=spec.eps, fused=True)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, player: Player, progress: float) -> None:
+    """Puts what the player's schedules say where the next step reads it."""
+    for group in optimiser.param_groups:
+        group["lr"] = player.lr * player.schedule(progress)
+        if isinstance(player.optimiser, Adam):
+            beta1 = player.optimiser.betas[0] if player.beta1 is None else player.beta1(progress)
+            group["betas"] = (beta1, group["betas"][1])

@@ -46,8 +46,8 @@ def run_state(trainer: Trainer, run: int) -> RunState:
         "generator": trainer.generators[run].get_state(),
         "batches": trainer.batches.run_state(run),
         "touched": torch.from_numpy(trainer.splits[run].labelled.touched_positions),
-        "sums": _of_run(trainer.sums, run),
-        "counts": dict(trainer.counts),
+        "sums": _of_run(trainer.logs.current(), run),
+        "counts": dict(trainer.logs.counts),
         "diverged_at": int(trainer.diverged_at[run]),
         "curve": trainer.curves.run_state(run),
     }
@@ -84,8 +84,8 @@ def load_run_states(trainer: Trainer, states: Sequence[RunState]) -> None:
         generator.set_state(state["generator"])
         split.labelled.read(state["touched"].numpy())
     trainer.batches.load_run_states([state["batches"] for state in states])
-    trainer.sums = {name: _stack([state["sums"][name] for state in states], trainer.device) for name in first["sums"]}
-    trainer.counts = dict(first["counts"])
+    sums = {name: [state["sums"][name] for state in states] for name in first["sums"]}
+    trainer.logs.load(sums, first["counts"], trainer.device)
     trainer.diverged_at.copy_(torch.tensor([state["diverged_at"] for state in states]))
     trainer.curves.load_run_states([state["curve"] for state in states])
 
@@ -162,7 +162,3 @@ def _copy(stacked: Tensor, rows: Sequence[Tensor]) -> None:
     if any(own.shape != stacked.shape[1:] for own in rows):
         raise ValueError(f"a state holds a tensor {tuple(rows[0].shape)} for one of {tuple(stacked.shape[1:])}")
     stacked.copy_(torch.stack(list(rows)))
-
-
-def _stack(rows: Sequence[Tensor], device: torch.device) -> Tensor:
-    return torch.stack(list(rows)).to(device)

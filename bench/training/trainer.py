@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.datasets import Dataset, Split
 from bench.streams import torch_generator
-from bench.training import noise, optimiser, storage
+from bench.training import noise, optimiser
 from bench.training.allocator import keep_freed_memory
 from bench.training.batches import Batches
+from bench.training.curves import Curves
 from bench.training.ema import Average
 from bench.training.evaluation import Evaluator
-from bench.training.executor import assemble, choose
+from bench.training.executor import assemble, choose, of_run
 from bench.training.historical import History
+from bench.training.initial import initial_networks
 from bench.training.schedule import Schedule
-from bench.variant import Adam, Noise, Phase, Player, Variant
+from bench.training.sums import Sums
+from bench.variant import Phase, Player, Variant
 
 PART = 5000  # images at once, where all are looked at
 
@@ -50,7 +51,7 @@ class Trainer:
         self.batches = Batches(variant.draws(), dataset, splits, seeds, device, self.images)
         parts = (dataset.scale(part) for part in self.images.split(PART))
         variant.constant = {name: value.to(device) for name, value in variant.constants(parts).items()}
-        self.networks = self._networks(seeds)
+        self.networks = initial_networks(variant, dataset, splits, seeds, device, self.images)
         self.executor = choose(self.networks, device)
         self.generators = [torch_generator(device, seed, "noise") for seed in seeds]
         self.state = {name: torch.stack([value] * self.runs).to(device) for name, value in variant.state().items()}
@@ -63,46 +64,15 @@ class Trainer:
         self.lengths: dict[int, noise.Lengths] = {}  # of the tape that a loss reads, by the loss's `id`
         self.evaluator = Evaluator(variant, dataset, splits, self.networks, self.averages, self.executor, device)
         self.at = 0
+        # the same to the device: progress in 0..1, which losses read, and the step
+        self.progress, self.now = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
         self.phase: Phase | None = None
-        self.sums: dict[str, Tensor] = {}  # of the losses since the last evaluation, [runs]
-        self.counts: dict[str, int] = {}
+        self.logs = Sums()
         self.diverged_at = torch.full((self.runs,), -1, dtype=torch.int64, device=device)
         self.curves = Curves()
         self.seconds = 0.0
         # runs of several budgets may train together, so no loss may read one: None fails loudly in any arithmetic
         variant.task = replace(variant.task, labelled=None, unlabelled=None)  # type: ignore[arg-type]
-
-    # --- start ---
-
-    def _networks(self, seeds: Sequence[int]) -> dict[str, storage.StackedNetwork]:
-        constructors = self.variant.networks()
-        initial = Batches(
-            {f"initial/{name}": draw for name, draw in self.variant.initial_draws().items()},
-            self.dataset, self.splits, seeds, self.device, self.images,
-        ).next(1)  # fmt: skip
-        modules = []
-        for run, seed in enumerate(seeds):
-            nets = SimpleNamespace(
-                **{name: storage.build(make, seed, name).to(self.device) for name, make in constructors.items()}
-            )
-            batch = {name.removeprefix("initial/"): _row(value, run) for name, value in initial.items()}
-            self._initialise(nets, batch, seed)
-            modules.append(nets)
-        return {
-            name: storage.StackedNetwork(storage.template(make), [getattr(m, name) for m in modules], self.device)
-            for name, make in constructors.items()
-        }
-
-    def _initialise(self, nets: SimpleNamespace, batch: Mapping[str, Any], seed: int) -> None:
-        """Runs the variant's data-dependent initialisation, once on a copy to measure the noise that it reads."""
-        if not batch:
-            return
-        untouched = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in vars(nets).items()}
-        lengths = noise.measure(lambda n: self.variant.initialise(nets, batch, n), self.device)
-        for name, net in vars(nets).items():
-            net.load_state_dict(untouched[name])
-        tape = noise.record([torch_generator(self.device, seed, "noise", "initial")], lengths, self.device)
-        self.variant.initialise(nets, batch, Noise(tape.normal[0], tape.uniform[0]))
 
     # --- one step ---
 
@@ -110,14 +80,27 @@ class Trainer:
         phase = self.schedule.phase(self.at)
         if phase is not self.phase:
             self.enter(phase)
-        progress = self.at / self.schedule.steps
-        at = torch.full((), progress, device=self.device)
-        batch = self.batches.next(self.schedule.steps - self.at)
-        for player in phase.players:
-            if self.at % player.every == 0:
-                for _ in range(player.repeat):
-                    self._update(player, batch, progress, at)
+        due = [player for player in phase.players if self.at % player.every == 0]
+        self._prepare(due)
+        self.logs.count(self._body(due))
         self.at += 1
+
+    def _prepare(self, due: Sequence[Player]) -> None:
+        """The host's part: puts what changes from step to step where the device's part reads it."""
+        progress = self.at / self.schedule.steps
+        self.batches.advance(self.schedule.steps - self.at)
+        self.progress.fill_(progress)
+        self.now.fill_(self.at)
+        for player in due:
+            optimiser.set_rates(self.optimisers[player.name], player, progress)
+
+    def _body(self, due: Sequence[Player]) -> list[str]:
+        """The device's part: the same operations in all steps of a phase in which the same players are due.
+
+        Returns: the names of what was logged, as often as it was.
+        """
+        batch = self.batches.gather()
+        return [name for player in due for _ in range(player.repeat) for name in self._update(player, batch)]
 
     def enter(self, phase: Phase) -> None:
         """Makes what the phase's players need and have not yet: optimisers, averages, histories."""
@@ -134,15 +117,11 @@ class Trainer:
                 networks = [self.networks[name] for name in player.networks]
                 self.histories[player.name] = [History(player.historical_weight, network) for network in networks]
 
-    def _update(self, player: Player, batch: Any, progress: float, at: Tensor) -> None:
-        lengths = self._tape_lengths(player.loss, batch, at)
-        tape = noise.record(self.generators, lengths, self.device)
-        losses, logs, state = self.executor.losses(player.loss, frozenset(player.networks), batch, tape, self.state, at)
-        for group in self.optimisers[player.name].param_groups:
-            group["lr"] = player.lr * player.schedule(progress)
-            if isinstance(player.optimiser, Adam):
-                beta1 = player.optimiser.betas[0] if player.beta1 is None else player.beta1(progress)
-                group["betas"] = (beta1, group["betas"][1])
+    def _update(self, player: Player, batch: Any) -> list[str]:
+        tape = noise.record(self.generators, self._tape_lengths(player.loss, batch), self.device)
+        losses, logs, state = self.executor.losses(
+            player.loss, frozenset(player.networks), batch, tape, self.state, self.progress
+        )
         histories = self.histories.get(player.name, [])
         for history in histories:
             history.pull()
@@ -154,42 +133,34 @@ class Trainer:
         for name, value in {name: value.clone() for name, value in state.items()}.items():  # they may alias each other
             self.state[name].copy_(value)
         failed = (self.diverged_at < 0) & ~torch.isfinite(losses)
-        self.diverged_at = torch.where(failed, self.at, self.diverged_at)
-        self._log({f"{player.name}/loss": losses, **{f"{player.name}/{name}": value for name, value in logs.items()}})
+        self.diverged_at.copy_(torch.where(failed, self.now, self.diverged_at))
+        return self.logs.add({f"{player.name}/{name}": value for name, value in {"loss": losses, **logs}.items()})
 
-    def _tape_lengths(self, loss: Callable[..., Any], batch: Any, at: Tensor) -> noise.Lengths:
+    def _tape_lengths(self, loss: Callable[..., Any], batch: Any) -> noise.Lengths:
         """How much noise a loss reads: one dry pass on a copy of the first run."""
         if id(loss) not in self.lengths:
             tensors = {
                 name: {k: v[0].clone() for k, v in (net.parameters | net.buffers).items()}
                 for name, net in self.networks.items()
             }
-            first = {name: _row(value, 0) for name, value in batch.items()}
-            state = {name: value[0] for name, value in self.state.items()}
+            first, state = of_run((batch, self.state), 0)
             nets = assemble(self.networks, tensors)
-            self.lengths[id(loss)] = noise.measure(lambda n: loss(nets, first, n, state, at), self.device)
+            self.lengths[id(loss)] = noise.measure(lambda n: loss(nets, first, n, state, self.progress), self.device)
         return self.lengths[id(loss)]
-
-    def _log(self, values: Mapping[str, Tensor]) -> None:
-        for name, value in values.items():
-            # a copy: a loss may log a part of the state, which changes in place
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
-            self.counts[name] = self.counts.get(name, 0) + 1
 
     # --- evaluation ---
 
     def evaluate(self) -> None:
         """Adds a point to the curves: test errors, validation errors where there is such a split, mean losses."""
         broken = torch.stack([~net.finite() for net in self.networks.values()]).any(0)
-        self.diverged_at = torch.where((self.diverged_at < 0) & broken, self.at, self.diverged_at)
+        self.diverged_at.copy_(torch.where((self.diverged_at < 0) & broken, self.at, self.diverged_at))
         point: dict[str, list[int]] = {}
         for kind, averaged in (("raw", False), ("ema", True)) if self.averaged else (("raw", False),):
             point[kind] = self.evaluator.test(averaged)
             if self.evaluator.validation:
                 point[f"validation_{kind}"] = self.evaluator.validate(averaged)
-        logs = {name: (value / self.counts[name]).tolist() for name, value in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        self.curves.add(self.at, self.seconds, point, logs)
+        self.curves.add(self.at, self.seconds, point, self.logs.means())
+        self.logs.reset()
 
     def train(self, report: Callable[[Trainer], None] = lambda trainer: None) -> None:
         """Trains to the end of the schedule, evaluating on the way; `report` is called after every step."""
@@ -203,51 +174,3 @@ class Trainer:
             if due:
                 self.evaluate()
             report(self)
-
-
-class Curves:
-    """What the evaluations have found: for each point the step, the seconds, and per run errors and losses."""
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.seconds: list[float] = []
-        self.errors: list[dict[str, list[int]]] = []
-        self.logs: list[dict[str, list[float]]] = []
-
-    def add(self, step: int, seconds: float, errors: dict[str, list[int]], logs: dict[str, list[float]]) -> None:
-        self.steps.append(step)
-        self.seconds.append(seconds)
-        self.errors.append(errors)
-        self.logs.append(logs)
-
-    def run(self, index: int) -> tuple[dict[str, list[int]], dict[str, list[float | None]]]:
-        """One run's errors by kind, and its mean losses by name (None where a loss was not in play)."""
-        kinds = sorted({kind for point in self.errors for kind in point})
-        names = sorted({name for point in self.logs for name in point})
-        errors = {kind: [point[kind][index] for point in self.errors if kind in point] for kind in kinds}
-        logs = {name: [point[name][index] if name in point else None for point in self.logs] for name in names}
-        return errors, logs
-
-    def run_state(self, index: int) -> dict[str, Any]:
-        """One run's points."""
-        return {
-            "steps": list(self.steps),
-            "seconds": list(self.seconds),
-            "errors": [{kind: value[index] for kind, value in point.items()} for point in self.errors],
-            "logs": [{name: value[index] for name, value in point.items()} for point in self.logs],
-        }
-
-    def load_run_states(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """The points of all runs, from one state of each."""
-        self.steps, self.seconds = list(states[0]["steps"]), list(states[0]["seconds"])
-        self.errors, self.logs = (
-            [
-                {name: [state[key][point][name] for state in states] for name in states[0][key][point]}
-                for point in range(len(self.steps))
-            ]
-            for key in ("errors", "logs")
-        )
-
-
-def _row(value: Any, run: int) -> Any:
-    return type(value)(*(part[run] for part in value)) if isinstance(value, tuple) else value[run]

@@ -21,18 +21,18 @@ from bench.variant import Noise
 def step_and_replay(trainer: Trainer) -> tuple[dict[str, Any], list[Noise], list[float]]:
     """One step of a trainer of one run: its batch without the dimension of runs, each player's noise anew, losses."""
     seen: dict[str, Any] = {}
-    draw, generator = trainer.batches.next, torch.Generator()
+    gather, generator = trainer.batches.gather, torch.Generator()
 
-    def remember(remaining: int) -> dict[str, Any]:
-        seen.update(draw(remaining))
+    def remember() -> dict[str, Any]:
+        seen.update(gather())
         return seen
 
-    trainer.batches.next = remember  # type: ignore[method-assign]
+    trainer.batches.gather = remember  # type: ignore[method-assign]
     generator.set_state(trainer.generators[0].get_state())
     trainer.step()
     tapes = [noise.record([generator], lengths, trainer.device) for lengths in trainer.lengths.values()]
     batch = {k: tuple(p[0] for p in v) if isinstance(v, tuple) else v[0] for k, v in seen.items()}
-    losses = [value.item() for name, value in trainer.sums.items() if name.endswith("/loss")]
+    losses = [value.item() for name, value in trainer.logs.current().items() if name.endswith("/loss")]
     return batch, [Noise(tape.normal[0], tape.uniform[0]) for tape in tapes], losses
 
 

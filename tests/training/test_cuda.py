@@ -54,7 +54,7 @@ def test_the_first_losses_agree_with_those_of_a_cpu(case: Case) -> None:
     for device in ("cpu", "cuda"):
         trainer = trainer_on(device, case, tuple(range(15)))
         trainer.step()
-        losses[device] = {name: value.cpu() for name, value in trainer.sums.items() if name.endswith("/loss")}
+        losses[device] = {name: value.cpu() for name, value in trainer.logs.current().items() if name.endswith("/loss")}
     assert losses["cpu"].keys() == losses["cuda"].keys()
     for name, expected in losses["cpu"].items():
         spread = 4 * (expected.std() + losses["cuda"][name].std()) / 15**0.5 + 1e-3 * expected.abs().max()

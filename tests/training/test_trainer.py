@@ -96,7 +96,7 @@ def test_every_and_repeat(make_trainer: MakeTrainer) -> None:
     trainer = steps(make_trainer(V, steps=7), 7)
     assert value(trainer, "a") == pytest.approx([-0.7], rel=1e-4)
     assert value(trainer, "b") == pytest.approx([-0.6], rel=1e-4)
-    assert trainer.counts["b/loss"] == 6
+    assert trainer.logs.counts["b/loss"] == 6
 
 
 def test_repeated_updates_draw_fresh_noise(make_trainer: MakeTrainer) -> None:
@@ -109,7 +109,7 @@ def test_repeated_updates_draw_fresh_noise(make_trainer: MakeTrainer) -> None:
             return nets.a.tensors["w"].sum(), {"drawn": drawn[0], "square": drawn[0].square()}
 
     trainer = steps(make_trainer(V, steps=1), 1)
-    mean, square = trainer.sums["a/drawn"][0].item() / 2, trainer.sums["a/square"][0].item() / 2
+    mean, square = trainer.logs.totals["a/drawn"][0].item() / 2, trainer.logs.totals["a/square"][0].item() / 2
     assert square - mean**2 > 1e-6  # two different numbers
 
 
@@ -122,7 +122,7 @@ def test_players_move_in_order_and_see_each_others_updates(make_trainer: MakeTra
             return nets.b.tensors["w"].sum(), {"a": nets.a.tensors["w"].sum()}
 
     trainer = steps(make_trainer(V, steps=1), 1)
-    assert trainer.sums["b/a"].tolist() == pytest.approx([-0.1], rel=1e-4)
+    assert trainer.logs.totals["b/a"].tolist() == pytest.approx([-0.1], rel=1e-4)
 
 
 def test_two_players_that_share_a_network_keep_their_own_moments(make_trainer: MakeTrainer) -> None:
@@ -220,7 +220,7 @@ def test_state_that_a_loss_returns_is_carried(make_trainer: MakeTrainer) -> None
         expected += running
     assert trainer.state["total"].tolist() == running.tolist()
     assert trainer.state["kept"].tolist() == [[1, 1], [1, 1]]
-    assert trainer.sums["b/total"].tolist() == expected.tolist()  # the second player of a step sees it at once
+    assert trainer.logs.totals["b/total"].tolist() == expected.tolist()  # the second player of a step sees it at once
 
 
 @pytest.mark.parametrize("at", [1, 3, 5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -73,7 +74,7 @@ class VmapExecutor:
 
     name = "vmap"
 
-    def __init__(self, networks: Networks, trace_after: int = TRACE_AFTER) -> None:
+    def __init__(self, networks: Networks, trace_after: float = TRACE_AFTER) -> None:
         self.networks, self.trace_after = networks, trace_after
         self.stacked: dict[tuple[int, frozenset[str]], Repeated] = {}  # by a loss's `id`: an entry keeps it alive
 
@@ -163,8 +164,11 @@ def choose(networks: Networks, device: torch.device) -> VmapExecutor | LoopExecu
     """The executor for these networks: a rule per shape and device, never of the cohort's size.
 
     On a CPU stacking pays only while the price of a call, not its arithmetic, is what costs; convolutions lose by it.
+    On a GPU the whole step is captured, and a loss too seldom called to be traced.
     """
-    return VmapExecutor(networks) if stacks([n.template for n in networks.values()], device) else LoopExecutor(networks)
+    if not stacks([net.template for net in networks.values()], device):
+        return LoopExecutor(networks)
+    return VmapExecutor(networks, TRACE_AFTER if device.type == "cpu" else math.inf)
 
 
 def stacks(templates: Sequence[nn.Module], device: torch.device) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.training.counter import one_more
 from bench.training.storage import StackedNetwork
 
 
@@ -14,10 +15,11 @@ class History:
     All runs at once. The mean counts as a constant, and holds the initial weights and those after every update.
     """
 
-    def __init__(self, weight: float, network: StackedNetwork) -> None:
+    def __init__(self, weight: float, network: StackedNetwork, capturable: bool = False) -> None:
         self.weight, self.network = weight, network
+        self.counts_on = network.flat.device if capturable else None
         self.mean: Tensor = network.flat.clone()
-        self.count = 1
+        self.count: int | Tensor = 1
 
     @torch.no_grad()
     def pull(self) -> None:
@@ -26,5 +28,6 @@ class History:
 
     @torch.no_grad()
     def update(self) -> None:
-        self.count += 1
-        self.mean.lerp_(self.network.flat, 1 / self.count)
+        self.count = one_more(self.count, self.counts_on)
+        share = 1 / self.count
+        self.mean.lerp_(self.network.flat, share.to(self.mean.dtype) if isinstance(share, Tensor) else share)

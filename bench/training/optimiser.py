@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bench.training.counter import one_more
 from bench.variant import SGD, Adam, Player
 
 CHUNK = 2**17  # elements: five tensors of it stay in the processor's shared cache, and calls cost little beside them
@@ -17,10 +18,18 @@ class EpsInsideAdam(torch.optim.Optimizer):
     """Adam with epsilon under the square root: theta <- theta - lr m^ / sqrt(v^ + eps).
 
     As in the code of Salimans et al. (arXiv:1606.03498); with eps = 1e-8 it acts like an additive epsilon of 1e-4.
+    `capturable` as for torch's optimisers: with it a step can be captured, and `lr` may be a tensor `[]`.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float | Tensor,
+        betas: tuple[float, float],
+        eps: float,
+        capturable: bool = False,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "capturable": capturable})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -29,7 +38,7 @@ class EpsInsideAdam(torch.optim.Optimizer):
                 state = self.state[flat]
                 if not state:
                     state.update(step=0, mean=torch.zeros_like(flat), square=torch.zeros_like(flat))
-                state["step"] += 1
+                state["step"] = one_more(state["step"], flat.device if group["capturable"] else None)
                 _update(flat, flat.grad, state, group)
 
 
@@ -42,22 +51,44 @@ def _update(flat: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[s
     for theta, g, mean, square in zip(*pieces, strict=True):
         mean.lerp_(g, 1 - beta1)
         square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        theta.addcdiv_(mean, (square * correction).add_(group["eps"]).sqrt_(), value=-step_size)
+        root = (square * correction).add_(group["eps"]).sqrt_()
+        if isinstance(step_size, Tensor):
+            theta.addcdiv_(mean * -step_size, root)
+        else:
+            theta.addcdiv_(mean, root, value=-step_size)
 
 
-def build(spec: Adam | SGD, flats: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
-    """The optimiser of one player over its networks' flat tensors."""
+def build(spec: Adam | SGD, flats: Sequence[Tensor], lr: float, capturable: bool = False) -> torch.optim.Optimizer:
+    """The optimiser of one player over its networks' flat tensors.
+
+    With `capturable`, its step reads the learning rate from a tensor on their device; torch's fused kernels know no
+    other type than float32 there.
+    """
+    rate = torch.full((), lr, dtype=torch.float32, device=flats[0].device) if capturable else lr
     if isinstance(spec, SGD):
-        return torch.optim.SGD(list(flats), lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)
+        return torch.optim.SGD(flats, rate, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)
     if spec.eps_inside:
-        return EpsInsideAdam(flats, lr, spec.betas, spec.eps)
-    return torch.optim.Adam(list(flats), lr=lr, betas=spec.betas, eps=spec.eps, fused=True)
+        return EpsInsideAdam(flats, rate, spec.betas, spec.eps, capturable)
+    return torch.optim.Adam(flats, rate, spec.betas, spec.eps, fused=True, capturable=capturable)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, player: Player, progress: float) -> None:
     """Puts what the player's schedules say where the next step reads it."""
+    rate = player.lr * player.schedule(progress)
     for group in optimiser.param_groups:
-        group["lr"] = player.lr * player.schedule(progress)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
         if isinstance(player.optimiser, Adam):
             beta1 = player.optimiser.betas[0] if player.beta1 is None else player.beta1(progress)
             group["betas"] = (beta1, group["betas"][1])
+
+
+def constants(optimiser: torch.optim.Optimizer) -> tuple[float, ...]:
+    """What a captured step of it keeps of the numbers that `set_rates` sets: torch's fused Adam takes betas as numbers.
+
+    A schedule of beta1 that moves in every step (that of Triple-GAN and EntMin: in some tenth of the training) thus
+    runs uncaptured as long as it moves.
+    """
+    return tuple(beta for group in optimiser.param_groups for beta in group.get("betas", ()))

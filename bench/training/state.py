@@ -34,12 +34,12 @@ def run_state(trainer: Trainer, run: int) -> RunState:
             for name, net in trainer.networks.items()
         },
         "averages": {
-            name: {"flat": row(a.network, a.flat, run), "buffers": _of_run(a.buffers, run), "updates": a.updates}
+            name: {"flat": row(a.network, a.flat, run), "buffers": _of_run(a.buffers, run), "updates": int(a.updates)}
             for name, a in trainer.averages.items()
         },
         "optimisers": {name: _optimiser_state(trainer, name, run) for name in trainer.optimisers},
         "histories": {
-            name: [{"mean": row(h.network, h.mean, run), "count": h.count} for h in own]
+            name: [{"mean": row(h.network, h.mean, run), "count": int(h.count)} for h in own]
             for name, own in trainer.histories.items()
         },
         "state": _of_run(trainer.state, run),

@@ -31,7 +31,7 @@ class Repeated:
     a number off them, it stays as it is, with a warning that names it.
     """
 
-    def __init__(self, function: Callable[..., Any], after: int, name: str) -> None:
+    def __init__(self, function: Callable[..., Any], after: float, name: str) -> None:
         self.function, self.after, self.name = function, after, name
         self.current, self.calls = function, 0
 

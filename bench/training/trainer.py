@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from bench.streams import torch_generator
 from bench.training import noise, optimiser
 from bench.training.allocator import keep_freed_memory
 from bench.training.batches import Batches
+from bench.training.capture import Captured, CudaGraphs, Graphs
 from bench.training.curves import Curves
 from bench.training.ema import Average
 from bench.training.evaluation import Evaluator
@@ -42,7 +44,9 @@ class Trainer:
         seeds: Sequence[int],
         steps: int,
         device: torch.device,
+        graphs: Graphs | None = None,
     ) -> None:
+        """`graphs`: what captures the steps; where none is given, a GPU captures them, a CPU does not."""
         keep_freed_memory()
         self.variant, self.dataset, self.splits, self.device = variant, dataset, splits, device
         self.runs, self.seeds = len(seeds), list(seeds)
@@ -68,6 +72,8 @@ class Trainer:
         self.progress, self.now = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
         self.phase: Phase | None = None
         self.logs = Sums()
+        graphs = CudaGraphs(device) if graphs is None and device.type == "cuda" else graphs
+        self.captured = Captured(graphs, self.generators, f"variant {variant.name!r}")
         self.diverged_at = torch.full((self.runs,), -1, dtype=torch.int64, device=device)
         self.curves = Curves()
         self.seconds = 0.0
@@ -82,7 +88,9 @@ class Trainer:
             self.enter(phase)
         due = [player for player in phase.players if self.at % player.every == 0]
         self._prepare(due)
-        self.logs.count(self._body(due))
+        key = tuple(player.name for player in due)
+        constants = tuple(optimiser.constants(self.optimisers[player.name]) for player in phase.players)
+        self.logs.count(self.captured(key, constants, partial(self._body, due)))
         self.at += 1
 
     def _prepare(self, due: Sequence[Player]) -> None:
@@ -103,19 +111,24 @@ class Trainer:
         return [name for player in due for _ in range(player.repeat) for name in self._update(player, batch)]
 
     def enter(self, phase: Phase) -> None:
-        """Makes what the phase's players need and have not yet: optimisers, averages, histories."""
-        self.phase = phase
+        """Makes what the phase's players need and have not yet: optimisers, averages, histories.
+
+        Loading a state, which replaces some of them, comes by here, too.
+        """
+        self.phase, capturable = phase, self.captured.graphs is not None
+        self.captured.forget()
         for player in phase.players:
             if player.name in phase.fresh or player.name not in self.optimisers:
                 flats = [self.networks[name].flat for name in player.networks]
-                self.optimisers[player.name] = optimiser.build(player.optimiser, flats, player.lr)
+                self.optimisers[player.name] = optimiser.build(player.optimiser, flats, player.lr, capturable)
                 self.owned[player.name] = player.networks
             if player.ema:
                 for name in player.networks:
-                    self.averages.setdefault(name, Average(player.ema, self.networks[name]))
+                    self.averages.setdefault(name, Average(player.ema, self.networks[name], capturable))
             if player.historical_weight and player.name not in self.histories:
-                networks = [self.networks[name] for name in player.networks]
-                self.histories[player.name] = [History(player.historical_weight, network) for network in networks]
+                self.histories[player.name] = [
+                    History(player.historical_weight, self.networks[name], capturable) for name in player.networks
+                ]
 
     def _update(self, player: Player, batch: Any) -> list[str]:
         tape = noise.record(self.generators, self._tape_lengths(player.loss, batch), self.device)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.datasets import Dataset, make_split
+from bench.training.capture import Graphs
 from bench.training.trainer import Trainer
 from bench.variant import Draw, Ema, Phase, Player, Recipe, Task, Variant, setting
 from variants.parts.layers import BatchNorm, Layer, Linear
@@ -79,6 +84,17 @@ def toy() -> type[Toy]:
     return Toy
 
 
+@pytest.fixture(scope="session")
+def emulation() -> ModuleType:
+    """The module of stand-ins for CUDA graphs."""
+    spec = importlib.util.spec_from_file_location("emulated_graph", Path(__file__).with_name("emulated_graph.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def make_trainer(digits: Dataset) -> Callable[..., Trainer]:
     """A trainer on digits for a variant class and seeds."""
@@ -90,6 +106,7 @@ def make_trainer(digits: Dataset) -> Callable[..., Trainer]:
         budget: int = 20,
         validation: int = 0,
         dataset: Dataset = digits,
+        graphs: Graphs | None = None,
         **fields: Any,
     ) -> Trainer:
         recipe = kind.recipe_type(**{"steps": steps, "lr": 0.01, "evaluations": 1} | fields)
@@ -97,6 +114,6 @@ def make_trainer(digits: Dataset) -> Callable[..., Trainer]:
         splits = [
             make_split(dataset, seed=seed, budget=budget, selection="balanced", validation=validation) for seed in seeds
         ]
-        return Trainer(kind(task, recipe), dataset, splits, seeds, steps, torch.device("cpu"))
+        return Trainer(kind(task, recipe), dataset, splits, seeds, steps, torch.device("cpu"), graphs)
 
     return make

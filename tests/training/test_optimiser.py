@@ -34,13 +34,14 @@ def run(optimiser: torch.optim.Optimizer, flat: torch.Tensor, gradients: list[np
         optimiser.step()
 
 
+@pytest.mark.parametrize("capturable", [False, True])
 @pytest.mark.parametrize("size", [7, CHUNK + 5])
 @pytest.mark.parametrize(("betas", "eps"), [((0.5, 0.999), 1e-8), ((0.0, 0.9), 1e-2)])
-def test_eps_inside_adam_equals_the_loop(size: int, betas: tuple[float, float], eps: float) -> None:
+def test_eps_inside_adam_equals_the_loop(size: int, betas: tuple[float, float], eps: float, capturable: bool) -> None:
     start = RNG.normal(size=size)
     gradients, lrs = [RNG.normal(size=size) for _ in range(6)], [0.1, 0.1, 0.1, 0.03, 0.03, 0.01]
     flat = torch.from_numpy(start.copy())
-    run(EpsInsideAdam([flat], 0.1, betas, eps), flat, gradients, lrs)
+    run(EpsInsideAdam([flat], 0.1, betas, eps, capturable), flat, gradients, lrs)
     np.testing.assert_allclose(flat.numpy(), adam_in_numpy(start, gradients, lrs, betas, eps), rtol=1e-10, atol=1e-12)
 
 

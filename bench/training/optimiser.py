@@ -18,13 +18,13 @@ class EpsInsideAdam(torch.optim.Optimizer):
     """Adam with epsilon under the square root: theta <- theta - lr m^ / sqrt(v^ + eps).
 
     As in the code of Salimans et al. (arXiv:1606.03498); with eps = 1e-8 it acts like an additive epsilon of 1e-4.
-    `capturable` as for torch's optimisers: with it a step can be captured, and `lr` may be a tensor `[]`.
+    `capturable` as for torch's Adam: with it a step can be captured.
     """
 
     def __init__(
         self,
         params: Iterable[Tensor],
-        lr: float | Tensor,
+        lr: float,
         betas: tuple[float, float],
         eps: float,
         capturable: bool = False,
@@ -61,15 +61,20 @@ def _update(flat: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[s
 def build(spec: Adam | SGD, flats: Sequence[Tensor], lr: float, capturable: bool = False) -> torch.optim.Optimizer:
     """The optimiser of one player over its networks' flat tensors.
 
-    With `capturable`, its step reads the learning rate from a tensor on their device; torch's fused kernels know no
-    other type than float32 there.
+    With `capturable` its learning rate is a tensor beside them, float32 as torch's fused kernels want it.
     """
-    rate = torch.full((), lr, dtype=torch.float32, device=flats[0].device) if capturable else lr
+    optimiser = _build(spec, flats, lr, capturable)
+    for group in optimiser.param_groups if capturable else ():
+        group["lr"] = torch.full((), lr, dtype=torch.float32, device=flats[0].device)
+    return optimiser
+
+
+def _build(spec: Adam | SGD, flats: Sequence[Tensor], lr: float, capturable: bool) -> torch.optim.Optimizer:
     if isinstance(spec, SGD):
-        return torch.optim.SGD(flats, rate, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)
+        return torch.optim.SGD(flats, lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)
     if spec.eps_inside:
-        return EpsInsideAdam(flats, rate, spec.betas, spec.eps, capturable)
-    return torch.optim.Adam(flats, rate, spec.betas, spec.eps, fused=True, capturable=capturable)
+        return EpsInsideAdam(flats, lr, spec.betas, spec.eps, capturable)
+    return torch.optim.Adam(flats, lr, spec.betas, spec.eps, fused=True, capturable=capturable)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, player: Player, progress: float) -> None:

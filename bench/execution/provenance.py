@@ -36,12 +36,12 @@ def environment() -> dict[str, Any]:
     }
 
 
-def measurements(device: torch.device) -> dict[str, Any]:
+def measurements(device: torch.device, precision: str) -> dict[str, Any]:
     """What was measured of the process up to now."""
     facts: dict[str, Any] = {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "precision": "fp32",
+        "precision": precision,
         "threads": torch.get_num_threads(),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         // (1024 if sys.platform == "linux" else 2**20),

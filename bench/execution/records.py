@@ -20,7 +20,8 @@ def describe(
     further: Sequence[Mapping[str, Any]] = (),
 ) -> list[Record]:
     """The records of a cohort that has been trained; `further`, of each run, goes into its provenance."""
-    diverged, shared = trainer.diverged_at.tolist(), {**environment(), **measurements(trainer.device)}
+    diverged = trainer.diverged_at.tolist()
+    shared = {**environment(), **measurements(trainer.device, trainer.precision.name)}
     shared |= {"executor": trainer.executor.name, "seconds": round(trainer.seconds, 3)}
     cohort = [run.id for run in runs]
     records = []

@@ -55,8 +55,9 @@ class Evaluator:
         if averaged:
             parameters |= {name: average.parameters() for name, average in self.averages.items()}
             buffers |= {name: average.buffers for name, average in self.averages.items()}
-        parts = [
-            self.executor.logits(self.variant.classify, parameters, buffers, self.dataset.scale(part), shared)
-            for part in images.split(self.variant.evaluation_batch, 0 if shared else 1)
-        ]
+        with self.executor.precision.kernels():
+            parts = [
+                self.executor.logits(self.variant.classify, parameters, buffers, self.dataset.scale(part), shared)
+                for part in images.split(self.variant.evaluation_batch, 0 if shared else 1)
+            ]
         return torch.cat(parts, 1)

@@ -13,6 +13,7 @@ from torch.func import vmap
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from bench.training.noise import Tape
+from bench.training.precision import FP32, Precision
 from bench.training.storage import StackedNetwork
 from bench.training.tracing import TRACE_AFTER, Repeated
 from bench.variant import Nets, Noise
@@ -59,12 +60,28 @@ def assemble(networks: Networks, tensors: Mapping[str, dict[str, Tensor]]) -> Ne
     return Nets(**{name: BoundNetwork(net, tensors[name]) for name, net in networks.items()})
 
 
-def objective(networks: Networks, loss: Callable[..., Any]) -> Callable[..., tuple[Tensor, Any, Any]]:
+def objective(
+    networks: Networks, loss: Callable[..., Any], precision: Precision
+) -> Callable[..., tuple[Tensor, Any, Any]]:
     """A player's loss as a function of one run's tensors."""
 
     def one(tensors: Any, batch: Any, tape: Tape, state: Any, progress: Tensor) -> tuple[Tensor, Any, Any]:
-        value, logs, *new = loss(assemble(networks, tensors), batch, Noise(*tape), state, progress)
-        return value, logs, new[0] if new else {}
+        with precision.forward():
+            value, logs, *new = loss(assemble(networks, tensors), batch, Noise(*tape), state, progress)
+        return precision.widened((value, logs, new[0] if new else {}))
+
+    return one
+
+
+def predictor(
+    networks: Networks, classify: Callable[..., Tensor], precision: Precision
+) -> Callable[[Any, Tensor], Tensor]:
+    """A variant's `classify` as a function of one run's tensors and of images."""
+
+    def one(tensors: Any, images: Tensor) -> Tensor:
+        with precision.forward():
+            logits = classify(assemble(networks, tensors), images)
+        return precision.widened(logits)
 
     return one
 
@@ -74,8 +91,8 @@ class VmapExecutor:
 
     name = "vmap"
 
-    def __init__(self, networks: Networks, trace_after: float = TRACE_AFTER) -> None:
-        self.networks, self.trace_after = networks, trace_after
+    def __init__(self, networks: Networks, trace_after: float = TRACE_AFTER, precision: Precision = FP32) -> None:
+        self.networks, self.trace_after, self.precision = networks, trace_after, precision
         self.stacked: dict[tuple[int, frozenset[str]], Repeated] = {}  # by a loss's `id`: an entry keeps it alive
 
     def losses(
@@ -96,7 +113,7 @@ class VmapExecutor:
 
     def _stacked(self, loss: Callable[..., Any], owned: frozenset[str]) -> Callable[..., Any]:
         """The loss of all runs and its gradients `{network: {parameter: [runs, *shape]}}`."""
-        stacked = vmap(objective(self.networks, loss), in_dims=(0, 0, 0, 0, None))
+        stacked = vmap(objective(self.networks, loss, self.precision), in_dims=(0, 0, 0, 0, None))
 
         def losses(own: Any, fixed: Any, batch: Any, tape: Tape, state: Any, progress: Tensor) -> Any:
             leaves = tree_map(lambda value: value.detach().requires_grad_(), own)
@@ -111,9 +128,7 @@ class VmapExecutor:
     def logits(
         self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor, shared: bool
     ) -> Tensor:
-        def one(tensors: Any, own: Tensor) -> Tensor:
-            return classify(assemble(self.networks, tensors), own)
-
+        one = predictor(self.networks, classify, self.precision)
         weights = {name: {**parameters[name], **buffers[name]} for name in self.networks}
         with torch.no_grad():
             return vmap(one, in_dims=(0, None if shared else 0))(weights, images)
@@ -124,8 +139,8 @@ class LoopExecutor:
 
     name = "loop"
 
-    def __init__(self, networks: Networks) -> None:
-        self.networks = networks
+    def __init__(self, networks: Networks, precision: Precision = FP32) -> None:
+        self.networks, self.precision = networks, precision
         runs = range(next(iter(networks.values())).runs)
         self.slices = [
             of_run({name: {**net.parameters, **net.buffers} for name, net in networks.items()}, i) for i in runs
@@ -137,7 +152,7 @@ class LoopExecutor:
     def losses(
         self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        one = objective(self.networks, loss)
+        one = objective(self.networks, loss, self.precision)
         for name in owned:
             self.networks[name].gradient.zero_()
         results = []
@@ -151,24 +166,22 @@ class LoopExecutor:
     def logits(
         self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor, shared: bool
     ) -> Tensor:
+        one = predictor(self.networks, classify, self.precision)
         weights = {name: {**parameters[name], **buffers[name]} for name in self.networks}
         with torch.no_grad():
-            parts = [
-                classify(assemble(self.networks, of_run(weights, i)), images if shared else images[i])
-                for i in range(len(self.slices))
-            ]
+            parts = [one(of_run(weights, i), images if shared else images[i]) for i in range(len(self.slices))]
         return torch.stack(parts)
 
 
-def choose(networks: Networks, device: torch.device) -> VmapExecutor | LoopExecutor:
+def choose(networks: Networks, device: torch.device, precision: Precision = FP32) -> VmapExecutor | LoopExecutor:
     """The executor for these networks: a rule per shape and device, never of the cohort's size.
 
     On a CPU stacking pays only while the price of a call, not its arithmetic, is what costs; convolutions lose by it.
     On a GPU the whole step is captured, and a loss too seldom called to be traced.
     """
     if not stacks([net.template for net in networks.values()], device):
-        return LoopExecutor(networks)
-    return VmapExecutor(networks, TRACE_AFTER if device.type == "cpu" else math.inf)
+        return LoopExecutor(networks, precision)
+    return VmapExecutor(networks, TRACE_AFTER if device.type == "cpu" else math.inf, precision)
 
 
 def stacks(templates: Sequence[nn.Module], device: torch.device) -> bool:

@@ -22,6 +22,7 @@ from bench.training.evaluation import Evaluator
 from bench.training.executor import assemble, choose, of_run
 from bench.training.historical import History
 from bench.training.initial import initial_networks
+from bench.training.precision import Precision, PrecisionName
 from bench.training.schedule import Schedule
 from bench.training.sums import Sums
 from bench.variant import Phase, Player, Variant
@@ -44,19 +45,26 @@ class Trainer:
         seeds: Sequence[int],
         steps: int,
         device: torch.device,
+        precision: PrecisionName = "fp32",
         graphs: Graphs | None = None,
     ) -> None:
-        """`graphs`: what captures the steps; where none is given, a GPU captures them, a CPU does not."""
+        """`graphs`: what captures the steps; where none is given, a GPU captures them, a CPU does not.
+
+        Raises:
+            ValueError: the device does not compute in this precision.
+        """
         keep_freed_memory()
         self.variant, self.dataset, self.splits, self.device = variant, dataset, splits, device
         self.runs, self.seeds = len(seeds), list(seeds)
+        self.precision = Precision(precision, device.type)
         self.schedule = Schedule(variant.phases(), steps, variant.recipe.evaluations)
         self.images = dataset.train_images.to(device)
         self.batches = Batches(variant.draws(), dataset, splits, seeds, device, self.images)
         parts = (dataset.scale(part) for part in self.images.split(PART))
         variant.constant = {name: value.to(device) for name, value in variant.constants(parts).items()}
-        self.networks = initial_networks(variant, dataset, splits, seeds, device, self.images)
-        self.executor = choose(self.networks, device)
+        with self.precision.kernels():
+            self.networks = initial_networks(variant, dataset, splits, seeds, device, self.images)
+        self.executor = choose(self.networks, device, self.precision)
         self.generators = [torch_generator(device, seed, "noise") for seed in seeds]
         self.state = {name: torch.stack([value] * self.runs).to(device) for name, value in variant.state().items()}
         self.averages: dict[str, Average] = {}
@@ -90,7 +98,8 @@ class Trainer:
         self._prepare(due)
         key = tuple(player.name for player in due)
         constants = tuple(optimiser.constants(self.optimisers[player.name]) for player in phase.players)
-        self.logs.count(self.captured(key, constants, partial(self._body, due)))
+        with self.precision.kernels():
+            self.logs.count(self.captured(key, constants, partial(self._body, due)))
         self.at += 1
 
     def _prepare(self, due: Sequence[Player]) -> None:

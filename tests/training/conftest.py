@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bench.datasets import Dataset, make_split
 from bench.training.capture import Graphs
+from bench.training.precision import PrecisionName
 from bench.training.trainer import Trainer
 from bench.variant import Draw, Ema, Phase, Player, Recipe, Task, Variant, setting
 from variants.parts.layers import BatchNorm, Layer, Linear
@@ -107,6 +108,7 @@ def make_trainer(digits: Dataset) -> Callable[..., Trainer]:
         validation: int = 0,
         dataset: Dataset = digits,
         graphs: Graphs | None = None,
+        precision: PrecisionName = "fp32",
         **fields: Any,
     ) -> Trainer:
         recipe = kind.recipe_type(**{"steps": steps, "lr": 0.01, "evaluations": 1} | fields)
@@ -114,6 +116,6 @@ def make_trainer(digits: Dataset) -> Callable[..., Trainer]:
         splits = [
             make_split(dataset, seed=seed, budget=budget, selection="balanced", validation=validation) for seed in seeds
         ]
-        return Trainer(kind(task, recipe), dataset, splits, seeds, steps, torch.device("cpu"), graphs)
+        return Trainer(kind(task, recipe), dataset, splits, seeds, steps, torch.device("cpu"), precision, graphs)
 
     return make

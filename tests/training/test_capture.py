@@ -69,7 +69,7 @@ def test_replays_equal_steps(name: str, recipe: int, emulation: ModuleType) -> N
     """And the step neither waits for the device nor copies to or from it: such a one could not be captured."""
 
     def make(case: Case, graphs: Any) -> Trainer:
-        trainer = Trainer(case.variant(), case.dataset, case.splits(case.seeds), case.seeds, STEPS, CPU, graphs)
+        trainer = Trainer(case.variant(), case.dataset, case.splits(case.seeds), case.seeds, STEPS, CPU, graphs=graphs)
         trainer.executor = trainer.evaluator.executor = VmapExecutor(trainer.networks, math.inf)  # as on a GPU
         return trainer
 

@@ -109,6 +109,7 @@ def make_trainer(digits: Dataset) -> Callable[..., Trainer]:
         dataset: Dataset = digits,
         graphs: Graphs | None = None,
         precision: PrecisionName = "fp32",
+        device: str = "cpu",
         **fields: Any,
     ) -> Trainer:
         recipe = kind.recipe_type(**{"steps": steps, "lr": 0.01, "evaluations": 1} | fields)
@@ -116,6 +117,6 @@ def make_trainer(digits: Dataset) -> Callable[..., Trainer]:
         splits = [
             make_split(dataset, seed=seed, budget=budget, selection="balanced", validation=validation) for seed in seeds
         ]
-        return Trainer(kind(task, recipe), dataset, splits, seeds, steps, torch.device("cpu"), precision, graphs)
+        return Trainer(kind(task, recipe), dataset, splits, seeds, steps, torch.device(device), precision, graphs)
 
     return make

@@ -10,7 +10,8 @@ by `torch.func.vmap`; so inside a loss:
     `x * noise.keep_mask(x.shape, rate)`, a random class is `(noise.uniform(n) * classes).long()`.
 3.  Shapes never depend on values: no `x[mask]`, `nonzero`, `unique`. Weight with a mask instead.
 4.  No `.item()`, `.tolist()`, `float(tensor)`, `torch.tensor([progress])`, `.data`, and no `if` on a tensor: use
-    `torch.where` and `torch.stack`. After some steps a loss is traced: what it reads off a tensor could not change.
+    `torch.where` and `torch.stack`. After some steps a loss is traced, on a GPU captured: what it reads off a tensor
+    could not change. For the same reason no tensor is made from a list of numbers in a loss (`torch.tensor([1, 2])`).
 5.  Buffers change in place (`copy_`, `mul_().add_()`); never re-bind them, never count in Python attributes.
 6.  Tensors to write into come from `x.new_zeros(...)`. One-hot labels come from a comparison with `torch.arange(K)`;
     `F.one_hot` looks at labels that all runs share.

@@ -34,7 +34,8 @@ class Trainer:
     """A cohort in training: runs of one variant, dataset and recipe, which differ in seed or label budget.
 
     `step()` advances every run by one step, `evaluate()` adds one point to the curves. Nothing in a step waits for the
-    device: losses are summed there, and a run whose loss is not finite is marked there, with the step.
+    device: losses are summed there, and a run whose loss is not finite is marked there, with the step. On a GPU most
+    steps are replays of a captured one (`bench.training.capture`).
     """
 
     def __init__(

@@ -109,8 +109,9 @@ class RemoteFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """Object stores show a file when all of it has arrived."""
+        path = self._path(name)
         with _translated(self.shown):
-            self.files.pipe_file(self._path(name), content)
+            self.files.pipe_file(path, content)
 
     def append(self, name: str, line: bytes) -> None:
         raise NotImplementedError("an object store knows no appending")

@@ -58,7 +58,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: Job) -> Callab
                 flag.touch()
 
         monkeypatch.setattr(Trainer, "step", stepping)
-        return dataclasses.replace(job, orders=Orders(flag=flag))
+        return dataclasses.replace(job, orders=Orders(flag=Flag(str(flag.parent), flag.name)))
 
     return at
 

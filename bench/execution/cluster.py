@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ def cluster(address: str, device: str, results: str) -> Iterator[ClusterPool]:
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise UsageError("--cluster needs Dask: pip install 'ssgan-bench[distributed]'.") from error
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said here, and without tracebacks
     with contextlib.ExitStack() as stack:
         target: Any = address
         if count is not None:

@@ -60,8 +60,12 @@ def group(runs: Sequence[Run], dataset: Dataset, device: torch.device, jobs: int
     cohorts to keep all jobs busy. On a CPU the results do not depend on it.
     """
     groups: dict[str, list[Run]] = {}
+    shapes: dict[str, str] = {}  # runs that differ by seed have one shape
     for run in runs:
-        groups.setdefault(_shape(run, dataset), []).append(run)
+        cell = run.model_dump_json(exclude={"id", "seed"})
+        if cell not in shapes:
+            shapes[cell] = _shape(run, dataset)
+        groups.setdefault(shapes[cell], []).append(run)
     cohorts: list[tuple[int, Cohort]] = []
     for members in groups.values():
         networks = [template(make) for make in variant_of(members[0], dataset).networks().values()]

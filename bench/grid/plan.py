@@ -11,7 +11,7 @@ from bench import registry
 from bench.datasets import Dataset, make_split, parse_budgets, selection_name
 from bench.errors import UsageError, running, shorten, unknown
 from bench.grid.options import Settings, override, parse_names, parse_seeds, parse_settings, read_recipe_file
-from bench.grid.run import Run, run_id
+from bench.grid.run import Run, id_of
 from bench.variant import MOST_STEPS, SMOKE_BATCH, SMOKE_STEPS, SMOKE_TEST_IMAGES, Recipe, Task, Variant
 
 SMOKE_LIMITS = f"{SMOKE_STEPS} steps, batches of {SMOKE_BATCH}, {SMOKE_TEST_IMAGES} test images and one evaluation"
@@ -85,7 +85,7 @@ def _runs_of(
         _check_recipe(variant(task, recipe), {**schedule, **typed}, name)
         _check_pools(variant(task, recipe), dataset)
         row = _label(name, base, recipe) if name in options.rows else None
-        runs += [_run(variant, plain, recipe, dataset, budget, selection, seed, steps, options, row) for seed in seeds]
+        runs += _runs(variant, plain, recipe, dataset, budget, selection, seeds, steps, options, row)
     return runs
 
 
@@ -208,31 +208,37 @@ def _check_pools(variant: Variant, dataset: Dataset) -> None:
             )
 
 
-def _run(
-    variant: type[Variant], base: Recipe, recipe: Recipe, dataset: Dataset, budget: int, selection: str, seed: int,
-    steps: int, options: Options, row: str | None,
-) -> Run:  # fmt: skip
-    values, defaults = recipe.model_dump(mode="json"), base.model_dump(mode="json")
+def _runs(
+    variant: type[Variant], base: Recipe, recipe: Recipe, dataset: Dataset, budget: int, selection: str,
+    seeds: Sequence[int], steps: int, options: Options, row: str | None,
+) -> list[Run]:  # fmt: skip
+    """One run per seed, all else equal."""
+    values, defaults, identity = recipe.model_dump(mode="json"), base.model_dump(mode="json"), recipe.identity()
     label = options.protocol
     if options.steps is not None:
         label += f"@{options.steps}"
     elif options.scale is not None and options.scale != 1:
         label += f"@{options.scale:g}"
     fixed: dict[str, Any] = {
-        "dataset_hash": dataset.content_hash, "budget": budget, "selection": selection, "seed": seed, "steps": steps,
+        "dataset_hash": dataset.content_hash, "budget": budget, "selection": selection, "steps": steps,
         "validation": options.validation, "unlabelled": options.unlabelled,
     }  # fmt: skip
-    return Run(
-        id=run_id(variant, recipe, **fixed),
-        variant=variant.name,
-        version=variant.version,
-        dataset=dataset.name,
-        protocol=label,
-        recipe=values,
-        overrides={name: value for name, value in values.items() if value != defaults[name]},
-        row=row,
-        **fixed,
-    )
+    overrides = {name: value for name, value in values.items() if value != defaults[name]}
+    return [
+        Run(
+            id=id_of(variant, identity, seed=seed, **fixed),
+            variant=variant.name,
+            version=variant.version,
+            dataset=dataset.name,
+            protocol=label,
+            recipe=values,
+            overrides=overrides,
+            row=row,
+            seed=seed,
+            **fixed,
+        )
+        for seed in seeds
+    ]
 
 
 def index_file_of(options: Options) -> Path | None:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from bench.datasets import Dataset, spread
+from bench.errors import UsageError
 from bench.execution import Cohort, group
 from bench.execution.estimate import describe_grid
 from bench.execution.provenance import environment, source_hash
@@ -164,3 +166,11 @@ def test_an_estimate_names_grid_and_cohorts_and_writes_nothing(job: Job, make_ru
     assert "2 cohorts on cpu with 2 worker processes" in text
     assert text.count("calm x 2 (vmap): about") == 2
     assert list(job.results.iterdir()) == []
+
+
+def test_other_data_than_was_planned_for_are_refused(job: Job, make_runs: MakeRuns) -> None:
+    """As on another machine, whose data folder holds something else by that name. It is no failure of the runs."""
+    runs = [run.model_copy(update={"dataset_hash": "e" * 64}) for run in make_runs("calm")]
+    with pytest.raises(UsageError, match=r"dataset 'digits' there has the content hash .* eeeeeeeeeeee is wanted"):
+        work(Cohort("elsewhere", tuple(runs)), job)
+    assert not list(Store(job.results).records())

@@ -18,11 +18,13 @@ from bench.cli.app import (
 )
 from bench.cli.training import (
     CHECKPOINT_EVERY,
+    PRECISION,
     TIME_LIMIT,
     cohort_size,
     deadline_of,
     interval,
     local_pool,
+    precision_of,
     stoppable,
     train,
 )
@@ -61,6 +63,7 @@ def ablate(
     data: Annotated[Path | None, path_option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
     device: Annotated[str, option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
+    precision: Annotated[str, PRECISION] = "auto",
     cohort: Annotated[str, option("--cohort", metavar="auto|N", help="Most runs trained together.")] = "auto",
     plugin: Annotated[
         list[Path] | None, path_option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
@@ -81,11 +84,11 @@ def ablate(
     for path in plugin or []:
         registry.load_file(path)
     kind = registry.get(variant)
+    pool, size = local_pool(device, jobs), cohort_size(cohort)
     options = Options(
         variants=variant, labels=labels, label_selection=label_selection, seeds=seeds, protocol=protocol,
-        settings=set_ or [], steps=steps, scale=scale,
+        settings=set_ or [], steps=steps, scale=scale, precision=precision_of(precision, pool.device.type),
     )  # fmt: skip
-    pool, size = local_pool(device, jobs), cohort_size(cohort)
     every, deadline = interval(checkpoint_every), deadline_of(time_limit)
     check(options)
     loaded = DataSource(dataset, data or default_data()).load()

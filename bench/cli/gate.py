@@ -20,7 +20,7 @@ from bench.cli.app import (
     path_option,
     results_option,
 )
-from bench.cli.training import local_pool, stoppable, train
+from bench.cli.training import PRECISION, local_pool, precision_of, stoppable, train
 from bench.errors import UsageError, shorten
 from bench.paths import default_data
 
@@ -46,6 +46,7 @@ def gate(
     set_: Annotated[
         list[str] | None, option("--set", metavar="VARIANT.FIELD=VALUE", help="A recipe field; may be repeated.")
     ] = None,
+    precision: Annotated[str, PRECISION] = "auto",
     data: Annotated[Path | None, path_option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
     device: Annotated[str, option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
@@ -57,8 +58,12 @@ def gate(
         raise UsageError("--suite and --update belong together: a baseline knows its suite.")
     if update is not None and set_:
         raise UsageError("--set and --update exclude each other: a baseline records the recipes as they are.")
+    if update is not None and precision != "auto":
+        raise UsageError("--precision and --update exclude each other: a baseline is of the default's runs.")
     try:
-        measure = _Measure(results, no_run, set_ or [], data or default_data(), local_pool(device, jobs))
+        pool = local_pool(device, jobs)
+        typed = {"precision": precision_of(precision, pool.device.type)}
+        measure = _Measure(results, no_run, set_ or [], typed, data or default_data(), pool)
         return _update(update, str(suite), measure) if update is not None else _check(Path(str(baseline)), measure)
     except (UsageError, typer.Exit):
         raise
@@ -74,6 +79,7 @@ class _Measure:
     results: str
     no_run: bool
     settings: list[str]
+    typed: dict[str, Any]  # options of `bench run` that override the suite's
     data: Path
     pool: Processes
 
@@ -90,7 +96,7 @@ class _Measure:
 
         store, suite = Store(self.results), suites.parse(content, name)
         parts = [{**part, "set": [*part.get("set", []), *self.settings]} for part in suite.parts]
-        planned = [grid.load() for grid in grids(suites.Suite(tuple(parts), suite.rows), {}, None, self.data)]
+        planned = [grid.load() for grid in grids(suites.Suite(tuple(parts), suite.rows), self.typed, None, self.data)]
         runs = list({run.id: run for _, _, own in planned for run in own}.values())
         if self.no_run:
             return _stored(store, runs)

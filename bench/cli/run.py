@@ -18,11 +18,14 @@ from bench.cli.app import (
 )
 from bench.cli.training import (
     CHECKPOINT_EVERY,
+    PRECISION,
     TIME_LIMIT,
     cohort_size,
     deadline_of,
+    device_of,
     interval,
     local_pool,
+    precision_of,
     stoppable,
     train,
     workers,
@@ -70,6 +73,7 @@ def run(
     ] = None,
     jobs: Annotated[int | None, option("--jobs", metavar="N", help="Worker processes. Default: one per core.")] = None,
     device: Annotated[str, option("--device", metavar="auto|cpu|cuda", help="Default: auto.")] = "auto",
+    precision: Annotated[str, PRECISION] = "auto",
     cluster: Annotated[
         str | None,
         option("--cluster", metavar="tcp://HOST:8786|local:N", help="Train on a Dask cluster (docs/clusters.md)."),
@@ -118,6 +122,7 @@ def run(
         "variants": variants, "dataset": dataset, "labels": labels, "label_selection": label_selection, "seeds": seeds,
         "protocol": protocol, "set": set_ or None, "steps": steps, "scale": scale, "validation": validation,
         "unlabelled": unlabelled, "image_size": image_size,
+        "precision": precision_of(precision, device if cluster is not None else device_of(device).type),
     }  # fmt: skip
     if cluster is not None and jobs is not None:
         raise UsageError("--jobs has no effect with --cluster, which has as many workers as it has.")

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
@@ -29,6 +29,10 @@ TIME_LIMIT = option(
 CHECKPOINT_EVERY = option(
     "--checkpoint-every", metavar="SECONDS", help="Between two checkpoints of a run in training. Default: 60."
 )
+PRECISION = option(
+    "--precision", metavar="auto|fp32|tf32|bf16",
+    help="On a GPU. Default: auto, which is fp32 until a faster one is shown to leave results as they are.",
+)  # fmt: skip
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -41,6 +45,25 @@ def device_of(name: str) -> Any:
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: this machine has no CUDA device that torch can use. Use --device cpu or auto.")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def precision_of(text: str, device: str) -> str | None:
+    """The precision that `--precision` means for runs on a type of device; None: its default, which names none.
+
+    Raises:
+        UsageError: no such precision; not on a CPU; the type is `auto`, as nobody knows yet what a cluster has.
+    """
+    from bench.training.precision import DEFAULTS, PrecisionName
+
+    if text not in (allowed := ["auto", *get_args(PrecisionName)]):
+        raise unknown("precision in --precision", text, allowed)
+    if text == "auto" or text == DEFAULTS.get(device):
+        return None
+    if device == "auto":
+        raise UsageError(f"--precision {text} with --cluster: say what its workers have, such as --device cuda.")
+    if device == "cpu":
+        raise UsageError(f"--precision {text}: a CPU computes in fp32. Leave it out, or train on a GPU.")
+    return text
 
 
 def cohort_size(text: str) -> int | None:

@@ -92,7 +92,9 @@ def _shape(run: Run, dataset: Dataset) -> str:
     variant = variant_of(run, dataset)
     phases = [(phase.name, phase.share, sorted(phase.fresh), _players(phase)) for phase in variant.phases()]
     draws = [sorted(d.items()) for d in (variant.draws(), variant.initial_draws())]
-    return repr([run.label, run.version, run.protocol, run.recipe, run.steps, run.validation, phases, draws])
+    return repr(
+        [run.label, run.version, run.protocol, run.precision, run.recipe, run.steps, run.validation, phases, draws]
+    )
 
 
 def _players(phase: Phase) -> list[tuple[object, ...]]:

@@ -60,8 +60,8 @@ def restore(trainer: Trainer, samples: Samples | None, checkpoints: Sequence[Che
         samples.load_run_states([state.get("samples", {}) for state in states])
 
 
-def made_by(variant: str, plugins: Sequence[Path], device: str) -> dict[str, str]:
-    """What a run must not change in its middle: its code, torch, and what else its bits depend on."""
+def made_by(variant: str, plugins: Sequence[Path], device: str, precision: str) -> dict[str, str]:
+    """What a run must not change in its middle: its code, torch, and what else its numbers depend on."""
     facts = environment()
     digest = hashlib.sha256(facts["source"].encode())
     own = inspect.getsourcefile(registry.get(variant))
@@ -69,4 +69,6 @@ def made_by(variant: str, plugins: Sequence[Path], device: str) -> dict[str, str
         digest.update(Path(file).read_bytes())
     kind = device.partition(":")[0]
     found = {"code": digest.hexdigest()[:16], "torch": facts["packages"]["torch"], "device": kind}
-    return found if kind != "cpu" else found | {"processor": facts["processor"], "mkl": facts["mkl_cbwr"]}
+    if kind != "cpu":
+        return found | {"precision": precision}
+    return found | {"processor": facts["processor"], "mkl": facts["mkl_cbwr"]}

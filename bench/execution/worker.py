@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -27,6 +27,7 @@ from bench.execution.saving import Saver, made_by, restore
 from bench.execution.stopping import Orders, Stopped, Watch
 from bench.grid import Run
 from bench.store import ConflictError, Record, StorageError, Store
+from bench.training.precision import DEFAULTS, PrecisionName
 from bench.training.sampling import Samples
 from bench.training.trainer import Trainer
 
@@ -87,7 +88,8 @@ class Work:
         self.cohort, self.job, self.store = cohort, job, Store(job.results)
         self.progress = Progress(self.store, cohort.name)
         self.watch = Watch(job.orders)
-        self.made_by = made_by(cohort.runs[0].variant, job.plugins, job.device)
+        first, kind = cohort.runs[0], torch.device(job.device).type
+        self.made_by = made_by(first.variant, job.plugins, job.device, precision_of(first, kind))
 
     def do(self) -> None:
         with self.watch.listening(), contextlib.ExitStack() as locks:
@@ -242,4 +244,10 @@ def prepare(
         for run in runs
     ]  # fmt: skip
     variant = variant_of(runs[0], dataset)
-    return Trainer(variant, dataset, splits, [run.seed for run in runs], runs[0].steps, device), splits
+    seeds, precision = [run.seed for run in runs], precision_of(runs[0], device.type)
+    return Trainer(variant, dataset, splits, seeds, runs[0].steps, device, precision), splits
+
+
+def precision_of(run: Run, device: str) -> PrecisionName:
+    """In which precision a run is trained on a type of device."""
+    return DEFAULTS[device] if run.precision is None else cast(PrecisionName, run.precision)

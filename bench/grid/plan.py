@@ -41,6 +41,7 @@ class Options:
     scale: float | None = None
     validation: int = 0
     unlabelled: int | None = None
+    precision: str | None = None
     rows: Mapping[str, Row] = field(default_factory=dict)
 
 
@@ -222,6 +223,7 @@ def _runs(
     fixed: dict[str, Any] = {
         "dataset_hash": dataset.content_hash, "budget": budget, "selection": selection, "steps": steps,
         "validation": options.validation, "unlabelled": options.unlabelled,
+        "precision": options.precision,
     }  # fmt: skip
     overrides = {name: value for name, value in values.items() if value != defaults[name]}
     return [

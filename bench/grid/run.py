@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from bench.variant import Recipe, Variant
 
@@ -34,8 +34,9 @@ class Run(BaseModel):
     validation: int = 0
     unlabelled: int | None = None  # cap on the unlabelled pool; None: all of it
     row: str | None = None  # what a suite calls the recipe
+    precision: str | None = None  # None: the default of whatever device trains it
 
-    @field_validator("variant", "dataset", "protocol", "selection", "row")
+    @field_validator("variant", "dataset", "protocol", "selection", "row", "precision")
     @classmethod
     def _plain(cls, name: str | None) -> str | None:
         if name is not None and not name.isprintable():
@@ -44,11 +45,22 @@ class Run(BaseModel):
 
     @property
     def label(self) -> str:
-        """The variant as tables show it: `fm`, `fm[lr=0.3]` where fields were overridden, or what a suite calls it."""
-        if self.row or not self.overrides:
-            return self.row or self.variant
-        fields = ",".join(f"{name}={value}" for name, value in sorted(self.overrides.items()))
-        return f"{self.variant}[{fields}]"
+        """The variant as tables show it: `fm`, `fm[lr=0.3]` where fields were overridden, or what a suite calls it.
+
+        A precision comes last: `fm[lr=0.3,precision=tf32]`.
+        """
+        name = self.row or self.variant
+        fields = [] if self.row else [f"{field}={value}" for field, value in sorted(self.overrides.items())]
+        fields += [f"precision={self.precision}"] if self.precision else []
+        if not fields:
+            return name
+        before = f"{name[:-1]}," if name.endswith("]") else f"{name}["  # a row may have fields of its own
+        return f"{before}{','.join(fields)}]"
+
+    @model_serializer(mode="wrap")
+    def _written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A default precision is not written, so that a run's file reads the same as before there were others."""
+        return {name: value for name, value in plain(self).items() if name != "precision" or value is not None}
 
 
 def run_id(variant: type[Variant], recipe: Recipe, **facts: Any) -> str:
@@ -67,6 +79,7 @@ def id_of(
     steps: int,
     validation: int,
     unlabelled: int | None,
+    precision: str | None,
 ) -> str:
     """`run_id` from a recipe's `identity()`."""
     identity = {
@@ -83,5 +96,7 @@ def id_of(
         identity["validation"] = validation
     if unlabelled is not None:
         identity["unlabelled"] = unlabelled
+    if precision is not None:
+        identity["precision"] = precision
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

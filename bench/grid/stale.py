@@ -29,7 +29,7 @@ def is_stale(run: Run) -> bool:
         return True
     return run.id != id_of(
         variant, identity, dataset_hash=run.dataset_hash, budget=run.budget, selection=run.selection, seed=run.seed,
-        steps=run.steps, validation=run.validation, unlabelled=run.unlabelled,
+        steps=run.steps, validation=run.validation, unlabelled=run.unlabelled, precision=run.precision,
     )  # fmt: skip
 
 

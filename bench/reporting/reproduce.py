@@ -26,6 +26,8 @@ def command(record: Record) -> str:
         words += ["--unlabelled", str(run.unlabelled)]
     if origin.get("image_size"):
         words += ["--image-size", str(origin["image_size"])]
+    if run.precision is not None:
+        words += ["--precision", run.precision]
     for plugin in origin.get("plugins") or []:
         words += ["--plugin", plugin]
     for name, value in run.overrides.items():

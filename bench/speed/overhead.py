@@ -119,7 +119,7 @@ def _reports(trainer: Trainer, store: Store, repeats: int) -> tuple[float, float
 
 
 def _saver(trainer: Trainer, runs: Sequence[Run], store: Store) -> Saver:
-    code = made_by("fm", [], "cpu")
+    code = made_by("fm", [], "cpu", "fp32")
     return Saver(trainer, runs, None, [[] for _ in runs], store, CHECKPOINT_EVERY, code)
 
 
@@ -135,7 +135,7 @@ def _saving(trainer: Trainer, runs: Sequence[Run], store: Store) -> Callable[[],
 
 def _recording(chosen: Subject, trainer: Trainer, splits: list[Split], folder: Path) -> Callable[[], None]:
     """What is done once per run, each time in a new folder: a stored record is not written again."""
-    folders, code = iter(range(10**6)), made_by("fm", [], "cpu")
+    folders, code = iter(range(10**6)), made_by("fm", [], "cpu", "fp32")
 
     def record() -> None:
         place = folder / f"{next(folders)}"

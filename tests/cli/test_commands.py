@@ -25,6 +25,7 @@ from bench import registry
 from bench.cli.app import app
 from bench.datasets import names as dataset_names
 from bench.grid import suites
+from bench.reporting.reproduce import command
 from bench.store import Store
 
 Cli = Callable[..., Any]
@@ -369,6 +370,13 @@ def test_the_reproduce_command_of_other_runs(words: list[str], bench_cli: Cli, t
     (again,) = Store(tmp_path / "again").records()
     assert again.id == record.id
     assert again.content()["curve"] == record.content()["curve"]
+
+
+def test_the_reproduce_command_names_a_precision(bench_cli: Cli, store: Store) -> None:
+    record = next(iter(store.records()))
+    named = record.model_copy(update={"run": record.run.model_copy(update={"precision": "bf16"})})
+    assert "--precision" not in command(record)
+    assert "--precision bf16" in command(named)
 
 
 # --- help ---

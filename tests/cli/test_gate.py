@@ -207,6 +207,8 @@ def test_a_crash_is_no_verdict(bench_cli: Cli, baseline: Path, monkeypatch: pyte
         (["--update", "c.json"], "--suite and --update belong together"),
         (["b.json", "--suite", "gate-digits"], "--suite and --update belong together"),
         (["--update", "c.json", "--suite", "gate-digits", "--set", "fm.lr=1"], "--set and --update exclude each other"),
+        (["--update", "c.json", "--suite", "gate-digits", "--precision", "tf32"], "--precision and --update exclude"),
+        (["b.json", "--precision", "tf32", "--device", "cpu"], "a CPU computes in fp32"),
         (["--update", "no/c.json", "--suite", "gate-digits"], "name a file in an existing folder"),
         (["--update", "c.json", "--suite", "gate-digit"], "Did you mean 'gate-digits'"),
         (["b.json"], "baseline 'b.json' cannot be read"),

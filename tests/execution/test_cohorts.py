@@ -22,7 +22,7 @@ def sizes(cohorts: list[Cohort]) -> list[int]:
 
 
 def kinds(cohort: Cohort) -> set[tuple[object, ...]]:
-    return {(run.label, run.protocol, run.steps, run.validation) for run in cohort.runs}
+    return {(run.label, run.precision, run.protocol, run.steps, run.validation) for run in cohort.runs}
 
 
 def test_every_run_is_in_one_cohort_and_only_equals_share_one(
@@ -30,6 +30,7 @@ def test_every_run_is_in_one_cohort_and_only_equals_share_one(
 ) -> None:
     runs = make_runs("calm,fm,triple", labels="20,50")
     runs += make_runs("calm", settings=["calm.lr=0.1"]) + make_runs("calm", steps=9) + make_runs("calm", validation=50)
+    runs += make_runs("calm", precision="tf32")
     cohorts = group(runs, digits, CPU, jobs=1, size=None)
     assert sorted(run.id for c in cohorts for run in c.runs) == sorted(run.id for run in runs)
     assert all(len(kinds(cohort)) == 1 for cohort in cohorts)

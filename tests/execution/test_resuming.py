@@ -126,7 +126,7 @@ def test_a_checkpoint_that_does_not_fit_is_said_and_the_run_begins_again(
 ) -> None:
     in_cohorts(stop_at(6), runs)
     checkpoints = Store(job.results).checkpoints
-    found, _ = checkpoints.load(runs[0], worker.made_by("calm", job.plugins, job.device))
+    found, _ = checkpoints.load(runs[0], worker.made_by("calm", job.plugins, job.device, "fp32"))
     assert found is not None
     del found.state["networks"]["classifier"]
     checkpoints.save(runs[0], 6, found.state, found.head.cohort, found.head.made_by)

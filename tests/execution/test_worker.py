@@ -17,9 +17,10 @@ from bench.errors import UsageError
 from bench.execution import Cohort, group
 from bench.execution.estimate import describe_grid
 from bench.execution.provenance import environment, source_hash
-from bench.execution.worker import Job, work
+from bench.execution.worker import Job, Work, work
 from bench.grid import Run
 from bench.store import Record, Store
+from bench.training.precision import DEFAULTS, Precision
 
 MakeRuns = Callable[..., list[Run]]
 
@@ -63,6 +64,26 @@ def test_a_record_holds_what_was_measured(job: Job, make_runs: MakeRuns) -> None
     assert {event["event"] for event in steps} == {"step"}
     assert steps[-1]["step"] == 6
     assert finished == {"event": "finished", "runs": 3, "failed": 0}
+
+
+def test_a_run_is_trained_in_its_precision(job: Job, make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Precision, "__post_init__", lambda self: None)  # a CPU can compute in bf16, slowly
+    (plain,), (rounded,) = (trained(job, make_runs("calm", seeds="1", precision=name)) for name in (None, "bf16"))
+    assert (plain.provenance["precision"], rounded.provenance["precision"]) == ("fp32", "bf16")
+    assert plain.curve is not None
+    assert rounded.curve is not None
+    losses = [record.curve.logs["classifier/loss"] for record in (plain, rounded)]
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_a_default_that_has_changed_is_for_runs_that_name_none(
+    job: Job, make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DEFAULTS, "cuda", "tf32")
+    on_gpu = dataclasses.replace(job, device="cuda")
+    made = {p: Work(Cohort("c", tuple(make_runs("calm", precision=p))), on_gpu).made_by for p in (None, "bf16")}
+    assert [facts["precision"] for facts in made.values()] == ["tf32", "bf16"]
+    assert "precision" not in Work(Cohort("c", tuple(make_runs("calm"))), job).made_by
 
 
 def test_cohorts_of_any_size_give_the_same_content(job: Job, make_runs: MakeRuns, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bench import registry
 from bench.datasets import Dataset, load
 from bench.errors import UsageError
 from bench.grid import Options, Run, plan, task_of
-from bench.grid.plan import index_file_of
+from bench.grid.plan import Row, index_file_of
 from bench.grid.run import run_id
 from bench.training.schedule import Schedule
 from bench.variant import Draw, Phase, Recipe, Task, Variant, setting
@@ -59,7 +59,7 @@ class Greedy(Toy):
 
 FACTS: dict[str, Any] = {
     "dataset_hash": "d" * 64, "budget": 20, "selection": "balanced", "seed": 4, "steps": 100, "validation": 0,
-    "unlabelled": None,
+    "unlabelled": None, "precision": None,
 }  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def test_golden_ids() -> None:
 def test_every_fact_changes_the_id() -> None:
     changes: list[dict[str, Any]] = [
         {}, {"dataset_hash": "e" * 64}, {"budget": 21}, {"selection": "random"}, {"seed": 5}, {"steps": 101},
-        {"validation": 1}, {"unlabelled": 0}, {"unlabelled": 1},
+        {"validation": 1}, {"unlabelled": 0}, {"unlabelled": 1}, {"precision": "fp32"}, {"precision": "tf32"},
     ]  # fmt: skip
     ids = [run_id(Toy, ToyRecipe(), **FACTS | change) for change in changes]
     ids += [run_id(Toy, ToyRecipe(**fields), **FACTS) for fields in (
@@ -139,6 +139,14 @@ def test_ids_do_not_depend_on_paths(tmp_path: Path) -> None:
     assert one(load(f"npz:{path.parent.parent / 'a' / 'data.npz'}", tmp_path), label_selection=str(index)).id != ids[0]
 
 
+def test_a_precision_is_written_only_where_it_is_not_the_default(digits: Dataset) -> None:
+    plain, named = one(digits), one(digits, precision="tf32")
+    assert "precision" not in plain.model_dump(mode="json")
+    assert named.model_dump(mode="json")["precision"] == "tf32"
+    for run in (plain, named):
+        assert Run.model_validate_json(run.model_dump_json()) == run
+
+
 def test_ids_of_a_grid_differ(digits: Dataset) -> None:
     grid = runs(digits, variants="toy,supervised,fm,option1,option2,triple", labels="20,50", seeds="3")
     assert len({run.id for run in grid}) == len(grid) == 6 * 2 * 3
@@ -158,6 +166,11 @@ def test_labels_of_variants_and_protocols(digits: Dataset) -> None:
     assert one(digits, settings=["toy.lr=0.3"]).label == "toy[lr=0.3]"
     assert one(digits, settings=["toy.widths=[3]", "toy.lr=0.3"]).label == "toy[lr=0.3,widths=[3]]"
     assert one(digits, settings=["toy.lr=0.001"]).label == "toy"  # the recipe's own value
+    assert one(digits, precision="tf32").label == "toy[precision=tf32]"
+    assert one(digits, precision="tf32", settings=["toy.lr=0.3"]).label == "toy[lr=0.3,precision=tf32]"
+    row: dict[str, Any] = {"variants": "mine", "rows": {"mine": Row("toy", {"lr": 0.3})}, "precision": "bf16"}
+    assert one(digits, **row).label == "mine[precision=bf16]"
+    assert one(digits, **row, settings=["mine.lr=0.4"]).label == "mine[lr=0.4,precision=bf16]"
     assert one(digits).protocol == "common"
     assert one(digits, steps=40).protocol == "common@40"
     assert one(digits, protocol="paper", scale=0.1).protocol == "paper@0.1"

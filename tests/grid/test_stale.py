@@ -19,6 +19,8 @@ def run() -> Run:
 
 def test_a_run_of_today_is_not_stale(run: Run) -> None:
     assert not is_stale(run)
+    (named,) = plan(Options(variants="fm", labels="20", seeds="0-0", precision="tf32"), load("digits", Path("nowhere")))
+    assert not is_stale(named)
 
 
 def test_a_new_version_or_new_numerics_make_it_stale(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from bench import registry
 from bench.execution import DataSource
-from bench.speed import device, every, growth, overhead, sections
+from bench.speed import device, every, growth, overhead, scale, sections
 from bench.speed.cases import CaseName, case, fm_products, real_digits, synthetic_mnist
 from bench.speed.every import Limits
 from bench.speed.growth import Growth
@@ -94,6 +94,7 @@ def _whole(quick: bool, growths: dict[str, Growth]) -> Iterator[str]:
     growths[MNIST] = growth.of_case("mnist", growth.SIZES[: 2 if quick else None], Effort(3, 0.1))
     yield growth.section(growths)
     yield _overhead(quick)
+    yield scale.section(scale.RUNS // (10 if quick else 1))
 
 
 def _every(names: Sequence[str], limits: Mapping[str, Limits]) -> Iterator[str]:

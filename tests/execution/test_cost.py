@@ -123,7 +123,7 @@ def test_data_that_are_not_there(digits: Dataset) -> None:
     recipe = kind.recipe_for("paper", "cifar10", "colour").model_copy(update={"steps": 1})
     facts: dict[str, Any] = {
         "dataset_hash": "unknown", "budget": 4000, "selection": "balanced", "seed": 0, "steps": 1, "validation": 0,
-        "unlabelled": None,
+        "unlabelled": None, "precision": None,
     }  # fmt: skip
     changed = {"id": run_id(kind, recipe, **facts), "recipe": recipe.model_dump(mode="json"), "dataset": "cifar10"}
     sides, kernels = [32, 32, 32, 16, 16, 16, 6, 6, 6, 1], [9, 9, 9, 9, 9, 9, 9, 1, 1, 1]

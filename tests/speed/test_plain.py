@@ -60,9 +60,9 @@ def pairs_of(loop: PlainLoop) -> list[tuple[Tensor, Tensor]]:
 
 def losses_of(trainer: Trainer) -> dict[str, float]:
     """The losses of a trainer's next step."""
-    trainer.sums, trainer.counts = {}, {}
+    trainer.logs.reset()
     trainer.step()
-    return {k.removesuffix("/loss"): v.item() for k, v in trainer.sums.items() if k.endswith("/loss")}
+    return {k.removesuffix("/loss"): v.item() for k, v in trainer.logs.current().items() if k.endswith("/loss")}
 
 
 def plain(found: Mapping[str, Tensor]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 
 import bench.speed as package
 from bench import registry
-from bench.speed import Wanted, every, growth, overhead, report, sections
+from bench.speed import Wanted, every, growth, overhead, report, scale, sections
 from bench.speed.growth import Growth
 from bench.speed.rounds import Spread
 
@@ -32,7 +32,7 @@ def nothing_measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     for module, name in [
         *((sections, name) for name in ("machine", "speed", "limits", "memory", "targets")),
         (every, "section"), (every, "explanation"), (growth, "section"), (overhead, "section"),
-        (package.device, "report"),
+        (scale, "section"), (package.device, "report"),
     ]:  # fmt: skip
         stand_in(module, name, f"<{module.__name__.removeprefix('bench.speed.')}.{name}>")
     stand_in(sections, "measure_case", None)
@@ -55,7 +55,8 @@ EVERY = ["<every.explanation>", "<every.section>", "<every.section>"]
 def test_the_whole_has_every_section(nothing_measured: list[tuple[Any, ...]]) -> None:
     cases = ["<sections.speed>"] * 3
     rest = ["<sections.limits>", "<sections.memory>", "<sections.targets>", *EVERY]
-    assert titles(Wanted()) == ["<sections.machine>", *cases, *rest, "<growth.section>", "<overhead.section>"]
+    last = ["<growth.section>", "<overhead.section>", "<scale.section>"]
+    assert titles(Wanted()) == ["<sections.machine>", *cases, *rest, *last]
     measured = [call[1] for call in nothing_measured if call[0] == "section" and isinstance(call[1], list)]
     assert measured[:2] == [registry.names()] * 2
     assert report(Wanted(), lambda text: None).growths == {"digits": GROWTH, "MNIST's shapes": GROWTH}

@@ -149,6 +149,16 @@ def test_a_store_that_cannot_be_written_to_is_named(store: Store, monkeypatch: p
         store.write(make_record())
 
 
+def test_a_store_that_does_not_answer_is_no_crash(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*args: object, **options: object) -> None:
+        raise ConnectionRefusedError("no route")
+
+    store.write(make_record())
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "ls", silent)
+    with pytest.raises(UsageError, match="memory://bucket/runs: ConnectionRefusedError: no route"):
+        store.standings([make_run("a" * 16), make_run()])
+
+
 def test_an_unknown_kind_of_address_is_a_mistake() -> None:
     with pytest.raises(UsageError, match=r"--results 'nosuch://x/y'.*ssgan-bench\[s3\]"):
         Store("nosuch://x/y")

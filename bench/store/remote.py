@@ -20,6 +20,10 @@ TELL_TALES = ("ETag", "etag", "mtime", "LastModified", "created", "size")  # wha
 AT_ONCE = 500  # files that are asked for together
 
 
+class UnreachableError(StorageError, OSError):
+    """The store does not answer, or refuses: for whoever reads a file, and for the user."""
+
+
 class RemoteFolder:
     """See `Folder`."""
 
@@ -140,10 +144,10 @@ class RemoteFolder:
 
 @contextmanager
 def _translated(shown: str) -> Iterator[None]:
-    """Whatever a store's client raises as an OSError."""
+    """Whatever a store's client raises, in one kind of error; but for what says that a file is not there."""
     try:
         yield
-    except OSError:
+    except FileNotFoundError:
         raise
     except Exception as error:
-        raise OSError(f"{shown}: {type(error).__name__}: {error}") from error
+        raise UnreachableError(f"{shown}: {type(error).__name__}: {shorten(error, 300)}") from error

@@ -23,7 +23,6 @@ class Folder(Protocol):
     """The files in one place, hidden ones (`.locks/...`) included."""
 
     shown: str  # as the user has named it
-    remote: bool  # an object store: every look at it takes time, and nothing there can be locked
 
     def exists(self) -> bool:
         """Whether there is anything that could be read."""
@@ -69,9 +68,6 @@ class Folder(Protocol):
             OSError: it cannot be written.
             UsageError: the name leads out of the folder.
         """
-
-    def append(self, name: str, line: bytes) -> None:
-        """Adds a line to a file that others read meanwhile. Not in object stores, which know no such thing."""
 
     def delete(self, name: str) -> None:
         """Deletes a file, or a folder and all that is in it; or nothing, where there is none."""

@@ -6,6 +6,7 @@ import json
 from typing import Any, Protocol
 
 from bench.store.folder import Folder
+from bench.store.local import LocalFolder
 from bench.store.record import finite
 
 Events = list[dict[str, Any]]
@@ -31,7 +32,7 @@ class LocalJournal:
 
     heartbeat = 1.0
 
-    def __init__(self, folder: Folder, name: str) -> None:
+    def __init__(self, folder: LocalFolder, name: str) -> None:
         self.folder, self.name = folder, name
 
     def append(self, event: dict[str, Any]) -> None:
@@ -80,7 +81,7 @@ class RemoteJournal:
 
 
 def journal(folder: Folder, name: str) -> Journal:
-    return RemoteJournal(folder, name) if folder.remote else LocalJournal(folder, name)
+    return LocalJournal(folder, name) if isinstance(folder, LocalFolder) else RemoteJournal(folder, name)
 
 
 def _line(event: dict[str, Any]) -> bytes:

@@ -22,8 +22,6 @@ from bench.store.folder import Entry, StorageError, in_order, matching
 class LocalFolder:
     """See `Folder`. Links that lead out of it are refused."""
 
-    remote = False
-
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.shown = str(self.root)
@@ -103,7 +101,7 @@ class LocalFolder:
         write_atomically(path, content)
 
     def append(self, name: str, line: bytes) -> None:
-        """In a single write, so that the lines of several writers never mix."""
+        """Adds a line to a file that others read meanwhile, in a single write: lines of several writers never mix."""
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+", buffering=0) as file:

@@ -27,8 +27,6 @@ class UnreachableError(StorageError, OSError):
 class RemoteFolder:
     """See `Folder`."""
 
-    remote = True
-
     def __init__(self, url: str) -> None:
         """
         Raises:
@@ -116,9 +114,6 @@ class RemoteFolder:
         path = self._path(name)
         with _translated(self.shown):
             self.files.pipe_file(path, content)
-
-    def append(self, name: str, line: bytes) -> None:
-        raise NotImplementedError("an object store knows no appending")
 
     def delete(self, name: str) -> None:
         with _translated(self.shown):

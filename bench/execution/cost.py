@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import registry
 from bench.datasets import outline
 from bench.errors import UsageError
+from bench.execution.shapes import META, Draws, Shapes, draws_of, turns_of
 from bench.grid import Run
 from bench.grid.stale import is_stale
-from bench.training.executor import LoopExecutor, assemble
-from bench.training.noise import CountingNoise
 from bench.training.schedule import Schedule
-from bench.training.storage import StackedNetwork, template
-from bench.training.trainer import PART
-from bench.variant import Draw, Examples, Phase, Player, State, Task, Variant
-
-META = torch.device("meta")  # tensors there have shapes and no numbers: nothing is computed, nothing drawn
+from bench.variant import Player, Task, Variant
 
 
 def training_flops(run: Run) -> float | None:
@@ -80,51 +74,27 @@ class _Shapes:
     recipe: str
     image_shape: tuple[int, ...]
     classes: int
-    draws: tuple[tuple[str, Draw], ...]  # with the sizes that they come to
+    draws: Draws
     players: tuple[tuple[str, str, tuple[str, ...]], ...]  # phase, player, networks
     variant: Variant = field(compare=False)
 
 
 def _shapes(variant: Variant) -> _Shapes:
-    task = variant.task
-    pools = {"labelled": task.labelled, "unlabelled": task.unlabelled, "all": task.labelled + task.unlabelled}
-    draws = tuple(
-        (name, replace(draw, size=pools[draw.pool]) if draw.order == "all" else draw)
-        for name, draw in variant.draws().items()
-    )
     recipe = variant.recipe.model_dump_json(exclude={"steps", "epochs", "evaluations", "test_images"})
-    players = tuple((phase.name, player.name, player.networks) for phase, player in _turns(variant))
-    return _Shapes(type(variant), recipe, task.image_shape, task.classes, draws, players, variant)
-
-
-def _turns(variant: Variant) -> list[tuple[Phase, Player]]:
-    return [(phase, player) for phase in variant.phases() if phase.share > 0 for player in phase.players]
+    players = tuple((phase.name, player.name, player.networks) for phase, player in turns_of(variant))
+    task = variant.task
+    return _Shapes(type(variant), recipe, task.image_shape, task.classes, draws_of(variant), players, variant)
 
 
 @lru_cache(maxsize=256)
 def _update_flops(shapes: _Shapes) -> Mapping[tuple[str, str], int]:
     """Operations of one update, by the names of phase and player."""
-    variant = shapes.variant
-    turns, images = _turns(variant), variant.task.labelled + variant.task.unlabelled
+    turns = turns_of(shapes.variant)
     with META, _Counting() as counting:
-        variant.constant = variant.constants(torch.empty(images, *shapes.image_shape).split(PART))
-        networks = {name: template(make) for name, make in variant.networks().items()}
-        executor = LoopExecutor({name: StackedNetwork(net, [net], META) for name, net in networks.items()})
-        batch, state = _batch(shapes), variant.state()
-        variant.task = replace(variant.task, labelled=None, unlabelled=None)  # type: ignore[arg-type]  # as in training
+        made = Shapes(shapes.variant)
         players = {(player.loss, player.networks): player for _, player in turns}  # phases may share an update
-        costs = {update: counting(player, executor, batch, state) for update, player in players.items()}
+        costs = {update: counting(made, player) for update, player in players.items()}
     return {(phase.name, player.name): costs[player.loss, player.networks] for phase, player in turns}
-
-
-def _batch(shapes: _Shapes) -> dict[str, Any]:
-    """One run's batch."""
-    batch: dict[str, Any] = {}
-    for name, draw in shapes.draws:
-        images = torch.empty(draw.size, *shapes.image_shape)
-        labelled = draw.pool == "labelled"
-        batch[name] = Examples(images, torch.empty(draw.size, dtype=torch.int64)) if labelled else images
-    return batch
 
 
 class _Counting(TorchDispatchMode):
@@ -140,10 +110,8 @@ class _Counting(TorchDispatchMode):
             self.flops += formula(*args, **(kwargs or {}), out_val=result)
         return result
 
-    def __call__(self, player: Player, executor: LoopExecutor, batch: Mapping[str, Any], state: State) -> int:
-        """Operations of a player's loss and of its gradient by the weights of the player's own networks."""
-        own, fixed, before = executor.leaves[0], executor.slices[0], self.flops
-        nets = assemble(executor.networks, {n: (own if n in player.networks else fixed)[n] for n in fixed})
-        loss, *_ = player.loss(nets, batch, CountingNoise(META), state, torch.zeros(()))
-        loss.backward()
+    def __call__(self, made: Shapes, player: Player) -> int:
+        """Operations of an update."""
+        before = self.flops
+        made.update(player)
         return self.flops - before

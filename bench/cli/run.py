@@ -29,6 +29,7 @@ from bench.cli.training import (
     stoppable,
     train,
     workers,
+    workers_of,
 )
 from bench.errors import UsageError, printable, shorten
 from bench.paths import default_data
@@ -107,7 +108,7 @@ def run(
     from bench import registry
     from bench.cli.grids import grids
     from bench.execution import group
-    from bench.execution.estimate import describe_grid
+    from bench.execution.dry_run import describe_grid
     from bench.execution.parcel import absolute
     from bench.execution.worker import Job
     from bench.grid import suites
@@ -138,9 +139,11 @@ def run(
     planned = [grid.load() for grid in asked]  # all of them first: a mistake in the last one trains none
     if dry_run:
         here = local_pool(device, jobs)
+        there, processes = (here.jobs, None) if cluster is None else (workers_of(cluster), here.jobs)
         for source, loaded, own in planned:
-            cohorts = group(_missing(store, own), loaded, here.device, here.jobs, size)
-            out.print(describe_grid(own, cohorts, loaded, here.device, here.jobs, source), markup=False)
+            cohorts = group(_missing(store, own), loaded, here.device, there, size)
+            job = Job(results, source, str(here.device), tuple(plugin or []))
+            out.print(describe_grid(own, cohorts, loaded, job, there, processes), markup=False)
         return 0
     keep = (save_weights, save_logits, samples)
     with (

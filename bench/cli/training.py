@@ -116,6 +116,13 @@ def workers(cluster: str | None, device: str, jobs: int | None, results: str) ->
         yield pool
 
 
+def workers_of(cluster: str) -> int:
+    """How many workers `--cluster` means; those of another machine are asked, and nothing else."""
+    from bench.execution.cluster import count_workers
+
+    return count_workers(cluster)
+
+
 @contextmanager
 def stoppable(deadline: float | None, shared: str | None = None) -> Iterator[Orders]:
     """Around all training of a command: Ctrl-C, SIGTERM and the deadline stop it at a checkpoint.

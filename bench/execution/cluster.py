@@ -38,6 +38,29 @@ def cluster(address: str, device: str, results: str) -> Iterator[ClusterPool]:
     Raises:
         UsageError: no such form of address, no Dask, no answer, or unfit workers.
     """
+    with _connected(address) as client:
+        facts = _facts(client, address)
+        _refuse_unfit(facts, address)
+        _refuse_blind(client, results)
+        yield ClusterPool(client, address, _device(facts, device))
+
+
+def count_workers(address: str) -> int:
+    """How many workers are behind `--cluster`.
+
+    Raises:
+        UsageError: no such form of address, no Dask, or no answer.
+    """
+    count = _local_workers(address)
+    if count is None:
+        with _connected(address) as client:
+            count = max(1, len(client.nthreads()))
+    return count
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """A client of the scheduler, which has a worker."""
     count = _local_workers(address)
     try:
         from distributed import Client, LocalCluster
@@ -62,10 +85,7 @@ def cluster(address: str, device: str, results: str) -> Iterator[ClusterPool]:
                 f"({shorten(error, 120)}). Start `dask scheduler`, and on each machine `dask worker {address} "
                 "--nthreads 1` (one for each GPU or core)."
             ) from error
-        facts = _facts(client, address)
-        _refuse_unfit(facts, address)
-        _refuse_blind(client, results)
-        yield ClusterPool(client, address, _device(facts, device))
+        yield client
 
 
 class ClusterPool:

@@ -13,6 +13,7 @@ from torch import nn
 
 from bench import registry
 from bench.datasets import Dataset, load
+from bench.execution.footprint import Footprint, footprint
 from bench.grid import Run, task_of
 from bench.paths import default_data
 from bench.training.executor import stacks
@@ -20,7 +21,8 @@ from bench.training.storage import template
 from bench.variant import Phase, Variant
 
 LARGEST_STACKED = 15  # vmap on a CPU: the cost per run has fallen to its floor, memory and lost work grow on
-LARGEST_ON_GPU = 40  # not yet measured: the seeds of four budgets
+LARGEST_ON_GPU = 40  # where memory allows; not yet measured: the seeds of four budgets
+SPARE_ON_GPU = 0.2  # of the free memory: for what torch's allocator and captured steps keep beside the tensors
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,22 @@ def group(runs: Sequence[Run], dataset: Dataset, device: torch.device, jobs: int
 
     The longest: by steps, runs and weights, so that no worker starts on something long when the others have finished.
 
-    The rule: as many as stacking makes cheaper; one where it makes nothing cheaper (loop executor on a CPU); but enough
-    cohorts to keep all jobs busy. On a CPU the results do not depend on it.
+    The rule: as many as stacking makes cheaper and a GPU's free memory holds; one where it makes nothing cheaper (loop
+    executor on a CPU); but enough cohorts to keep all jobs busy. On a CPU the results do not depend on it.
     """
     groups: dict[str, list[Run]] = {}
     shapes: dict[str, str] = {}  # runs that differ by seed have one shape
     for run in runs:
         cell = run.model_dump_json(exclude={"id", "seed"})
         if cell not in shapes:
-            shapes[cell] = _shape(run, dataset)
+            shapes[cell] = shape_of(run, dataset)
         groups.setdefault(shapes[cell], []).append(run)
     cohorts: list[tuple[int, Cohort]] = []
     for members in groups.values():
-        networks = [template(make) for make in variant_of(members[0], dataset).networks().values()]
+        variant = variant_of(members[0], dataset)
+        networks = [template(make) for make in variant.networks().values()]
         weights = sum(p.numel() for network in networks for p in network.parameters())
-        largest = size or _largest(networks, device)
+        largest = size or _largest(networks, variant, device, jobs)
         pieces = math.ceil(len(members) / largest)
         if size is None:
             pieces = max(pieces, min(len(members), math.ceil(jobs / len(groups))))
@@ -81,13 +84,31 @@ def group(runs: Sequence[Run], dataset: Dataset, device: torch.device, jobs: int
     return [cohort for _, cohort in sorted(cohorts, key=lambda found: -found[0])]
 
 
-def _largest(networks: Sequence[nn.Module], device: torch.device) -> int:
+def _largest(networks: Sequence[nn.Module], variant: Variant, device: torch.device, jobs: int) -> int:
     if device.type == "cuda":
-        return LARGEST_ON_GPU
+        needed = footprint(variant)
+        return LARGEST_ON_GPU if needed is None else largest_on_gpu(needed, free_on(device), jobs)
     return LARGEST_STACKED if stacks(networks, device) else 1
 
 
-def _shape(run: Run, dataset: Dataset) -> str:
+def largest_on_gpu(needed: Footprint, free: int | None, jobs: int) -> int:
+    """As many runs as each job's part of the free device memory holds beside what is spare; but at least one.
+
+    Args:
+        free: bytes; None where nobody knows, the device being another machine's.
+    """
+    if free is None:
+        return LARGEST_ON_GPU
+    room = (1 - SPARE_ON_GPU) * free / jobs - needed.shared
+    return max(1, min(LARGEST_ON_GPU, int(room // (needed.kept + needed.passing))))
+
+
+def free_on(device: torch.device) -> int | None:
+    """Bytes of a CUDA device that nobody uses; None where this machine has none."""
+    return torch.cuda.mem_get_info(device)[0] if torch.cuda.is_available() else None
+
+
+def shape_of(run: Run, dataset: Dataset) -> str:
     """Equal for runs that may share a cohort: same variant, recipe, steps, phases and draws, but for their budget."""
     variant = variant_of(run, dataset)
     phases = [(phase.name, phase.share, sorted(phase.fresh), _players(phase)) for phase in variant.phases()]

@@ -1,77 +1,114 @@
-"""What a grid is and what it will cost, measured on a few steps of each kind of cohort."""
+"""The time and the memory that cohorts will take: a few steps of each phase are measured, sizes are worked out."""
 
 from __future__ import annotations
 
 import heapq
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 
-from bench import registry
 from bench.datasets import Dataset
-from bench.errors import running
-from bench.execution.cohorts import Cohort, DataSource
-from bench.execution.worker import prepare
-from bench.grid import Run
+from bench.errors import UsageError
+from bench.execution.cohorts import Cohort, shape_of, variant_of
+from bench.execution.footprint import footprint
+from bench.execution.pools import in_processes
+from bench.execution.probe import Probe, probe
+from bench.execution.worker import Job
 
-PROBE_STEPS = 3
+
+@dataclass(frozen=True)
+class Kind:
+    """Cohorts of one shape and size, which cost the same.
+
+    Attributes:
+        seconds: of one of them.
+        extrapolated: fewer runs than its own were measured.
+        bytes: of one of them in training; None where nobody can tell.
+    """
+
+    cohorts: tuple[Cohort, ...]
+    executor: str
+    seconds: float
+    extrapolated: bool
+    bytes: int | None
 
 
-def describe_grid(
-    runs: Sequence[Run],
-    cohorts: Sequence[Cohort],
-    dataset: Dataset,
-    device: torch.device,
-    jobs: int,
-    source: DataSource,
-) -> str:
-    """The grid, the cohorts still to train, and the hours that they will take."""
-    lines = [f"{len(runs)} runs on {dataset.name}, {sum(len(c.runs) for c in cohorts)} of them to train:"]
-    cells: dict[tuple[str, str, int, int], list[int]] = {}
-    for run in runs:
-        cells.setdefault((run.label, run.protocol, run.budget, run.steps), []).append(run.seed)
-    lines += [
-        f"  {label}, {protocol}: {budget} labels, {steps} steps, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
-        for (label, protocol, budget, steps), seeds in cells.items()
-    ]
-    lines.append(f"{len(cohorts)} cohorts on {device} with {jobs} worker processes:")
-    costs = dict[tuple[str, int, int, int], tuple[float, str]]()
-    busy = [0.0] * min(jobs, max(len(cohorts), 1))
-    torch.set_num_threads(1)
+@dataclass(frozen=True)
+class Estimate:
+    """Of all cohorts.
+
+    Attributes:
+        workers: at most so many at the same time.
+        wall: seconds from the call to the last run.
+        busy: seconds of all workers together.
+        process: bytes of a worker process at most.
+        device: bytes of tensors that a worker has on the GPU at most; None on a CPU.
+    """
+
+    kinds: tuple[Kind, ...]
+    workers: int
+    wall: float
+    busy: float
+    process: int
+    device: int | None
+
+
+def estimate(cohorts: Sequence[Cohort], dataset: Dataset, job: Job, workers: int, processes: int) -> Estimate:
+    """Of cohorts that so many workers train; so many processes of this machine measure at the same time.
+
+    Raises:
+        UsageError: a variant's own code fails, or kills the worker.
+    """
+    before = time.process_time()  # a call that trains will take the same before it comes so far
+    groups = _kinds(cohorts, dataset)
+    probes = _probes([members[0] for members in groups], job, processes)
+    kinds = [_kind(members, own, dataset) for members, own in zip(groups, probes, strict=True)]
+    seconds = {cohort.name: kind.seconds for kind in kinds for cohort in kind.cohorts}
+    of_cohorts = max((kind.bytes or 0 for kind in kinds), default=0)
+    fresh = min((found for own in probes for found in own), key=lambda found: found.start)  # a worker's first cohort
+    cuda = torch.device(job.device).type == "cuda"
+    data = sum(images.numel() * images.element_size() for images in (dataset.train_images, dataset.test_images))
+    return Estimate(
+        tuple(kinds), workers,
+        wall=before + list_schedule([seconds[cohort.name] for cohort in cohorts], workers, fresh.start),
+        busy=workers * fresh.start + sum(seconds.values()),
+        process=fresh.base if cuda else fresh.base + of_cohorts, device=data + of_cohorts if cuda else None,
+    )  # fmt: skip
+
+
+def list_schedule(seconds: Iterable[float], workers: int, start: float) -> float:
+    """When the last task is done, each being taken up by the worker that is free first; all are free from `start`."""
+    free = [start] * workers
+    for task in seconds:
+        heapq.heapreplace(free, free[0] + task)
+    return max(free)
+
+
+def _kinds(cohorts: Sequence[Cohort], dataset: Dataset) -> list[list[Cohort]]:
+    groups: dict[tuple[str, int], list[Cohort]] = {}
     for cohort in cohorts:
-        first = cohort.runs[0]
-        key = (first.label, first.budget, first.steps, len(cohort.runs))
-        if key not in costs:
-            with running(first.label, registry.get(first.variant).__module__):
-                costs[key] = _cost(cohort, dataset, device, source)
-        seconds, executor = costs[key]
-        waits = heapq.heappop(busy)  # the worker that is free first
-        heapq.heappush(busy, waits + seconds)
-        lines.append(f"  {first.label} x {len(cohort.runs)} ({executor}): about {_duration(seconds)}")
-    lines.append(f"Estimate: about {_duration(max(busy))} in all, if {len(busy)} cores are free.")
-    return "\n".join(lines)
+        groups.setdefault((shape_of(cohort.runs[0], dataset), len(cohort.runs)), []).append(cohort)
+    return list(groups.values())
 
 
-def _cost(cohort: Cohort, dataset: Dataset, device: torch.device, source: DataSource) -> tuple[float, str]:
-    """Seconds for a cohort: a few steps and one evaluation are timed. Later phases may cost more."""
-    started = time.perf_counter()
-    trainer, _ = prepare(cohort.runs, dataset, device, source.index_file)
-    trainer.step()
-    setup = time.perf_counter() - started
-    times = []
-    for _ in range(min(PROBE_STEPS, trainer.schedule.steps - 1)):
-        start = time.perf_counter()
-        trainer.step()
-        times.append(time.perf_counter() - start)
-    start = time.perf_counter()
-    trainer.evaluate()
-    evaluation = time.perf_counter() - start
-    step = sorted(times)[len(times) // 2] if times else setup
-    return setup + step * trainer.schedule.steps + evaluation * len(trainer.schedule.evaluations), trainer.executor.name
+def _probes(cohorts: Sequence[Cohort], job: Job, processes: int) -> list[list[Probe]]:
+    """What was measured of each cohort, at least once.
+
+    As many at the same time as will train: cores that are all busy slow each other down.
+    """
+    order = [index % len(cohorts) for index in range(max(len(cohorts), processes))]
+    found = in_processes(probe, [(cohorts[index], job) for index in order], processes)
+    if found is None:
+        raise UsageError("a worker was killed while it tried a few steps, maybe for lack of memory: lower --cohort.")
+    return [[one for place, one in zip(order, found, strict=True) if place == index] for index in range(len(cohorts))]
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _kind(cohorts: Sequence[Cohort], probes: Sequence[Probe], dataset: Dataset) -> Kind:
+    runs, executor = cohorts[0].runs, probes[0].executor
+    needed = footprint(variant_of(runs[0], dataset))
+    memory = None if needed is None else needed.of_cohort(len(runs), executor == "vmap")
+    seconds = statistics.fmean(found.seconds for found in probes)
+    return Kind(tuple(cohorts), executor, seconds, probes[0].scale > 1, memory)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import torch
 from joblib import Parallel, delayed
@@ -12,6 +12,8 @@ from joblib.externals.loky import BrokenProcessPool
 from bench.execution.cohorts import Cohort
 from bench.execution.stopping import ignore_signals
 from bench.execution.worker import Job, work
+
+T = TypeVar("T")
 
 
 class Pool(Protocol):
@@ -45,15 +47,21 @@ class Processes:
         return self.count
 
     def train(self, cohorts: Sequence[Cohort], job: Job, jobs: int) -> bool:
-        try:
-            # with n_jobs=1 joblib would train in this process, which must survive: two workers, and one job in flight
-            Parallel(
-                n_jobs=max(2, min(jobs, len(cohorts))), backend="loky", batch_size=1, pre_dispatch=jobs,
-                initializer=ignore_signals,
-            )(delayed(work)(cohort, job) for cohort in cohorts)  # fmt: skip
-        except BrokenProcessPool:
-            return False
-        return True
+        return in_processes(work, [(cohort, job) for cohort in cohorts], jobs) is not None
 
     def __str__(self) -> str:
         return f"{self.jobs} worker processes"
+
+
+def in_processes(function: Callable[..., T], calls: Sequence[tuple[Any, ...]], jobs: int) -> list[T] | None:
+    """What the calls give, at most so many of them at a time, each in a worker process; None when one was killed."""
+    try:
+        # with n_jobs=1 joblib would call it in this process, which must survive: two workers, and one call in flight
+        return list(
+            Parallel(
+                n_jobs=max(2, min(jobs, len(calls))), backend="loky", batch_size=1, pre_dispatch=jobs,
+                initializer=ignore_signals,
+            )(delayed(function)(*call) for call in calls)
+        )  # fmt: skip
+    except BrokenProcessPool:
+        return None

@@ -43,12 +43,16 @@ def measurements(device: torch.device, precision: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": precision,
         "threads": torch.get_num_threads(),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        // (1024 if sys.platform == "linux" else 2**20),
+        "peak_memory_mib": peak_memory() // 2**20,
     }
     if device.type == "cuda":
         facts["peak_device_memory_mib"] = torch.cuda.max_memory_allocated(device) // 2**20
     return facts
+
+
+def peak_memory() -> int:
+    """The most bytes that this process ever had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1)
 
 
 @cache

@@ -100,7 +100,7 @@ class Work:
             if not runs:
                 self.progress.say({"event": "finished", "runs": 0})
                 return
-            _refuse_other_data(runs, _dataset(self.job.data), self.job.data)
+            _refuse_other_data(runs, dataset_of(self.job.data), self.job.data)
             self.progress.say({"event": "started", "runs": len(runs), "steps": runs[0].steps, "pid": os.getpid()})
             try:
                 failed = sum(self._attempt(part) for part in self._equally_far(runs))
@@ -155,7 +155,7 @@ class Work:
 
     def _train(self, runs: list[Run]) -> list[Record]:
         """Trains runs and stores them."""
-        job, dataset, device = self.job, _dataset(self.job.data), torch.device(self.job.device)
+        job, dataset, device = self.job, dataset_of(self.job.data), torch.device(self.job.device)
         trainer, splits = prepare(runs, dataset, device, job.data.index_file)
         samples = Samples(trainer) if job.samples else None
         try:
@@ -228,7 +228,8 @@ def _free_memory() -> None:
 
 
 @lru_cache(maxsize=1)
-def _dataset(source: DataSource) -> Dataset:
+def dataset_of(source: DataSource) -> Dataset:
+    """The dataset, loaded once."""
     return source.load()
 
 

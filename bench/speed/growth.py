@@ -13,10 +13,10 @@ import numpy as np
 
 from bench.speed.cases import CaseName, bare_step, case
 from bench.speed.every import STACKED
-from bench.speed.memory import state_bytes
 from bench.speed.rounds import Alternative, Effort, Spread, measure
 from bench.speed.setup import Setup
 from bench.speed.tables import cohort, table
+from bench.training.memory import state_bytes
 
 SIZES = (1, 2, 5, 10, 20, 40, 80)
 GAIN = 0.05  # of the time per run-step: a further doubling that saves less is not worth it

@@ -1,37 +1,17 @@
-"""Memory of a cohort: what its state takes, and how far a process grows that trains it."""
+"""Memory of a cohort: how far a process grows that trains it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.speed.cases import CaseName, case
-from bench.training.trainer import Trainer
 
 MIB = 2**20
 STATUS = Path("/proc/self/status")
-
-
-def state_bytes(trainer: Trainer) -> int:
-    """Weights, gradients, buffers, optimiser state and averages of a cohort that has taken a step."""
-    parts: list[Any] = [[net.flat, net.gradient, net.buffers] for net in trainer.networks.values()]
-    parts += [[average.flat, average.buffers] for average in trainer.averages.values()]
-    parts += [list(optimiser.state.values()) for optimiser in trainer.optimisers.values()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors([parts, dict(trainer.state)]))
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, dict | list):
-        for value in tree.values() if isinstance(tree, dict) else tree:
-            yield from _tensors(value)
 
 
 def peak_growth(name: CaseName, runs: int) -> int | None:

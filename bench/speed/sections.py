@@ -11,12 +11,13 @@ import torch
 from bench.execution.provenance import environment
 from bench.speed.cases import CaseName, bare_step, case, step_flops
 from bench.speed.every import PLAIN
-from bench.speed.memory import MIB, peak_growth, state_bytes
+from bench.speed.memory import MIB, peak_growth
 from bench.speed.phases import shares
 from bench.speed.products import SQUARE, square
 from bench.speed.rounds import Alternative, Effort, Spread, Timings, measure
 from bench.speed.tables import cohort, table, target, verdict
 from bench.training import noise
+from bench.training.memory import state_bytes
 from bench.training.trainer import Trainer
 
 HAND, RATE, PRODUCTS = "hand-written", "square product", "products alone"  # of matrices, or convolutions

@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 
 from bench.datasets import Dataset, spread
 from bench.errors import UsageError
-from bench.execution import Cohort, group
-from bench.execution.estimate import describe_grid
+from bench.execution import Cohort
 from bench.execution.provenance import environment, source_hash
 from bench.execution.worker import Job, Work, work
 from bench.grid import Run
@@ -176,17 +175,6 @@ def test_environment_names_code_versions_and_machine() -> None:
     assert set(facts) == {"packages", "python", "platform", "processor", "mkl", "mkl_cbwr", "source", "git"}
     assert len(facts["source"]) == 16
     assert json.loads(json.dumps(facts)) == facts
-
-
-def test_an_estimate_names_grid_and_cohorts_and_writes_nothing(job: Job, make_runs: MakeRuns, digits: Dataset) -> None:
-    runs = make_runs("calm", labels="20,50")
-    device = torch.device("cpu")
-    text = describe_grid(runs, group(runs[:4], digits, device, 1, 3), digits, device, 2, job.data)
-    assert "6 runs on digits, 4 of them to train" in text
-    assert "calm, common: 50 labels, 6 steps, 3 seeds" in text
-    assert "2 cohorts on cpu with 2 worker processes" in text
-    assert text.count("calm x 2 (vmap): about") == 2
-    assert list(job.results.iterdir()) == []
 
 
 def test_other_data_than_was_planned_for_are_refused(job: Job, make_runs: MakeRuns) -> None:

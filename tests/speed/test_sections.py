@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bench.speed.cases import case
-from bench.speed.memory import state_bytes
 from bench.speed.rounds import Timings
 from bench.speed.sections import PARTS, Measured, limits, speed, targets
+from bench.training.memory import state_bytes
 
 
 def measured(hand: float, cohorts: dict[int, float], flops: int = 2 * 10**9) -> Measured:

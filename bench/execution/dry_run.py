@@ -54,10 +54,11 @@ def describe_grid(
 
 def kind_line(kind: Kind) -> str:
     first = kind.cohorts[0].runs[0]
+    budgets = ",".join(map(str, sorted({run.budget for cohort in kind.cohorts for run in cohort.runs})))
     memory = "unknown memory" if kind.bytes is None else _memory(kind.bytes)
     source = ", timed on one run" if kind.extrapolated else ""
     return (
-        f"  {first.label}, {first.protocol}: {_count(len(kind.cohorts), 'cohort')} x "
+        f"  {first.label}, {first.protocol}, {budgets} labels: {_count(len(kind.cohorts), 'cohort')} x "
         f"{_count(len(kind.cohorts[0].runs), 'run')} ({kind.executor}): each about {_duration(kind.seconds)}{source} "
         f"and {memory}"
     )

@@ -104,7 +104,7 @@ def test_words(make_runs: MakeRuns, plugin: Any) -> None:
     cohorts = tuple(Cohort(str(i), tuple(make_runs("calm", seeds="3"))) for i in range(2))
     kind = Kind(cohorts, "loop", 100.0, True, 300 * MIB)
     assert kind_line(kind) == (
-        "  calm, common: 2 cohorts x 3 runs (loop): each about 2 min, timed on one run and 300 MiB"
+        "  calm, common, 20 labels: 2 cohorts x 3 runs (loop): each about 2 min, timed on one run and 300 MiB"
     )
     assert kind_line(Kind(cohorts[:1], "vmap", 5.0, False, None)).endswith(
         "1 cohort x 3 runs (vmap): each about 5 s and unknown memory"
@@ -148,7 +148,7 @@ def test_grid_and_cohorts_are_named_and_nothing_is_written(job: Job, make_runs: 
     assert "6 runs on digits, 4 of them to train" in text
     assert "calm, common: 50 labels, 6 steps, 3 seeds" in text
     assert "2 cohorts on cpu with 2 workers" in text
-    assert text.count("calm, common: 2 cohorts x 2 runs (vmap): each about") == 1
+    assert text.count("calm, common, 20,50 labels: 2 cohorts x 2 runs (vmap): each about") == 1
     assert "core hours" in text
     assert list(job.results.iterdir()) == []
     assert "nothing is left to train" in describe_grid(runs, [], digits, job, 2)

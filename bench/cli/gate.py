@@ -89,14 +89,14 @@ class _Measure:
         Raises:
             UsageError: runs of the suite are stored, but other code has made them.
         """
-        from bench.cli.grids import grids
+        from bench.cli.grids import grids, loaded
         from bench.execution.worker import Job
         from bench.grid import suites
         from bench.store import Store
 
         store, suite = Store(self.results), suites.parse(content, name)
         parts = [{**part, "set": [*part.get("set", []), *self.settings]} for part in suite.parts]
-        planned = [grid.load() for grid in grids(suites.Suite(tuple(parts), suite.rows), self.typed, None, self.data)]
+        planned = loaded(grids(suites.Suite(tuple(parts), suite.rows), self.typed, None, self.data))
         runs = list({run.id: run for _, _, own in planned for run in own}.values())
         if self.no_run:
             return _stored(store, runs)

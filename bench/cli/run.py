@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +68,7 @@ def run(
     unlabelled: Annotated[
         int | None, option("--unlabelled", metavar="N", help="Cap on the unlabelled images. Default: all.")
     ] = None,
-    results: Annotated[str, results_option()] = DEFAULT_RESULTS,
+    results: Annotated[str | None, results_option()] = None,
     data: Annotated[Path | None, path_option("--data", metavar="DIR", help="Datasets. Default: $BENCH_DATA.")] = None,
     image_size: Annotated[
         int | None, option("--image-size", metavar="N", help="Resize images to N x N pixels.")
@@ -106,10 +107,12 @@ def run(
 ) -> int:
     """Train a grid of variants, label budgets and seeds; runs that are already stored are not repeated."""
     from bench import registry
-    from bench.cli.grids import grids
+    from bench.cli.grids import grids, loaded
+    from bench.cli.pieces import Piece, Pieces
     from bench.execution import group
     from bench.execution.dry_run import describe_grid
     from bench.execution.parcel import absolute
+    from bench.execution.pieces import Estimates
     from bench.execution.worker import Job
     from bench.grid import suites
     from bench.reporting import trackers
@@ -128,22 +131,28 @@ def run(
     if cluster is not None and jobs is not None:
         raise UsageError("--jobs has no effect with --cluster, which has as many workers as it has.")
     size = cohort_size(cohort)
-    results = results if cluster is None else absolute(results)
     chosen = suites.load(suite) if suite is not None else None
+    if chosen is not None and protocol == "smoke":  # which proves that it runs, and belongs to no reference
+        chosen = replace(chosen, results=None, pieces=False)
+    if results is None:
+        results = chosen.results if chosen is not None and chosen.results is not None else DEFAULT_RESULTS
+    results = results if cluster is None else absolute(results)
     asked = grids(chosen, {k: v for k, v in typed.items() if v is not None}, recipe, data or default_data())
     store = Store(results)
     every, deadline = interval(checkpoint_every), deadline_of(time_limit)
+    if chosen is not None and chosen.pieces and cluster is not None and deadline is not None:
+        raise UsageError("--time-limit with --cluster: how long a piece takes can be measured on this machine alone.")
     if not dry_run:
         store.folder.writable()
     runs: dict[str, Any] = {}  # two parts of a suite may hold the same one
-    planned = [grid.load() for grid in asked]  # all of them first: a mistake in the last one trains none
+    planned = loaded(asked)
     if dry_run:
         here = local_pool(device, jobs)
         there, processes = (here.jobs, None) if cluster is None else (workers_of(cluster), here.jobs)
-        for source, loaded, own in planned:
-            cohorts = group(_missing(store, own), loaded, here.device, there, size)
+        for source, images, own in planned:
+            cohorts = group(_missing(store, own), images, here.device, there, size)
             job = Job(results, source, str(here.device), tuple(plugin or []))
-            out.print(describe_grid(own, cohorts, loaded, job, there, processes), markup=False)
+            out.print(describe_grid(own, cohorts, images, job, there, processes), markup=False)
         return 0
     keep = (save_weights, save_logits, samples)
     with (
@@ -151,15 +160,24 @@ def run(
         stoppable(deadline, None if cluster is None else results) as orders,
         trackers.tracking(log, store, lambda text: out.print(text, markup=False)) as hear,
     ):
-        for source, loaded, own in planned:
+
+        def job_of(source: Any) -> Job:
+            return Job(results, source, str(pool.device), tuple(plugin or []), *keep, every, orders)
+
+        def train_grid(source: Any, images: Any, own: list[Any]) -> None:
             missing = _missing(store, own)
-            job = Job(results, source, str(pool.device), tuple(plugin or []), *keep, every, orders)
-            train(own, loaded, store, job, pool, size, f"{len(own)} runs", hear)
+            train(own, images, store, job_of(source), pool, size, f"{len(own)} runs", hear)
             if any(keep) and len(missing) < len(own):
                 kept = "--save-weights, --save-logits and --samples"
                 out.print(f"\n{kept} act on runs that are trained now, not on stored ones.", markup=False)
             if samples:
-                _draw(store, missing, loaded)
+                _draw(store, missing, images)
+
+        if chosen is not None and chosen.pieces:
+            pieces = [Piece(grid, *found, grid.fit) for grid, found in zip(asked, planned, strict=True)]
+            return Pieces(chosen, pieces, store, Estimates(store, pool, size, job_of), orders, train_grid).do()
+        for source, images, own in planned:
+            train_grid(source, images, own)
             runs |= {run.id: run for run in own}
     return _conclude(store, list(runs.values()), results, chosen.layouts if chosen else ())
 

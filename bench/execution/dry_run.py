@@ -59,7 +59,7 @@ def kind_line(kind: Kind) -> str:
     source = ", timed on one run" if kind.extrapolated else ""
     return (
         f"  {first.label}, {first.protocol}, {budgets} labels: {_count(len(kind.cohorts), 'cohort')} x "
-        f"{_count(len(kind.cohorts[0].runs), 'run')} ({kind.executor}): each about {_duration(kind.seconds)}{source} "
+        f"{_count(len(kind.cohorts[0].runs), 'run')} ({kind.executor}): each about {duration(kind.seconds)}{source} "
         f"and {memory}"
     )
 
@@ -69,7 +69,7 @@ def total_line(found: Estimate) -> str:
     on_device = f", and {_memory(found.workers * (found.device or 0))} of the GPU" if cuda else ""
     unknown = " (and what is unknown)" if any(kind.bytes is None for kind in found.kinds) else ""
     return (
-        f"Estimate: about {_duration(found.wall)} in all, if {found.workers} "
+        f"Estimate: about {duration(found.wall)} in all, if {found.workers} "
         f"{'core is' if found.workers == 1 else 'cores are'} free; {hours:.2g} {'GPU' if cuda else 'core'} hours; "
         f"at most {_memory(found.process)} per worker, {_memory(found.workers * found.process)} for all{on_device}"
         f"{unknown}."
@@ -100,7 +100,7 @@ def _memory(size: int) -> str:
     return f"{size / MIB:.0f} MiB" if size < GIB else f"{size / GIB:.1f} GiB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

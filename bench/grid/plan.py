@@ -215,11 +215,6 @@ def _runs(
 ) -> list[Run]:  # fmt: skip
     """One run per seed, all else equal."""
     values, defaults, identity = recipe.model_dump(mode="json"), base.model_dump(mode="json"), recipe.identity()
-    label = options.protocol
-    if options.steps is not None:
-        label += f"@{options.steps}"
-    elif options.scale is not None and options.scale != 1:
-        label += f"@{options.scale:g}"
     fixed: dict[str, Any] = {
         "dataset_hash": dataset.content_hash, "budget": budget, "selection": selection, "steps": steps,
         "validation": options.validation, "unlabelled": options.unlabelled,
@@ -232,7 +227,7 @@ def _runs(
             variant=variant.name,
             version=variant.version,
             dataset=dataset.name,
-            protocol=label,
+            protocol=schedule_label(options),
             recipe=values,
             overrides=overrides,
             row=row,
@@ -241,6 +236,13 @@ def _runs(
         )
         for seed in seeds
     ]
+
+
+def schedule_label(options: Options) -> str:
+    """The protocol and its length as tables show it: `common`, `paper@0.1`, `common@400`."""
+    if options.steps is not None:
+        return f"{options.protocol}@{options.steps}"
+    return options.protocol if options.scale in (None, 1) else f"{options.protocol}@{options.scale:g}"
 
 
 def index_file_of(options: Options) -> Path | None:

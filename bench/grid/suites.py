@@ -1,8 +1,14 @@
 """Suites: YAML files that name grids. Each key is an option of `bench run`, and three texts say what the suite is.
 
-Three keys are a suite's own: `rows` gives recipes names of their own (a variant and fields, or another row and what
+Some keys are a suite's own: `rows` gives recipes names of their own (a variant and fields, or another row and what
 differs from it), `parts` lists several grids, each with the keys that differ from those of the whole, and `layouts`
-names the layouts of `bench table` that the suite's runs fill.
+names the layouts of `bench table` that the suite's runs fill. `results` is the folder of its runs, where `--results`
+names no other.
+
+`pieces: true` is for a suite that is done in many calls. Its parts are done in order, one after the other, each
+judged beside the published numbers as soon as it is there; with `--time-limit` a part is begun only if it can finish
+within this call. In such a suite `scale: fit` is the longest schedule that fits into a call, and `speed: FILE.md` a
+report of `bench speed` that is made before the first part.
 """
 
 from __future__ import annotations
@@ -22,7 +28,8 @@ KEYS = (
     "unlabelled", "image_size",
 )  # fmt: skip
 TEXTS = ("about", "source", "deviations")
-OWN_KEYS = ("rows", "parts", "layouts")
+OWN_KEYS = ("rows", "parts", "layouts", "results", "pieces", "speed")
+FIT = "fit"  # a scale: the longest schedule that fits into one call
 NUMBERS = ("steps", "validation", "unlabelled", "scale", "image_size")
 
 
@@ -33,6 +40,9 @@ class Suite:
     parts: tuple[dict[str, Any], ...]
     rows: Mapping[str, Row]
     layouts: tuple[str, ...] = ()
+    results: str | None = None
+    pieces: bool = False
+    speed: Path | None = None  # where the report of `bench speed` goes
 
 
 def folder() -> Path:
@@ -78,12 +88,29 @@ def parse(content: Mapping[str, Any], name: str) -> Suite:
     if not isinstance(layouts, list) or not all(isinstance(layout, str) for layout in layouts):
         raise UsageError(f"--suite {shorten(name)}: layouts must be a list of names.")
     whole = _options(name, options)
-    return Suite(tuple({**whole, **_options(name, part, texts=())} for part in parts), rows, tuple(layouts))
+    found = tuple({**whole, **_options(name, part, texts=())} for part in parts)
+    results, speed, pieces = (
+        _text(name, content, "results"),
+        _text(name, content, "speed"),
+        content.get("pieces", False),
+    )
+    if not isinstance(pieces, bool):
+        raise UsageError(f"--suite {shorten(name)}: pieces must be true or false.")
+    if not pieces and (speed is not None or any(part.get("scale") == FIT for part in found)):
+        raise UsageError(f"--suite {shorten(name)}: speed, and the scale fit, need `pieces: true`.")
+    return Suite(found, rows, tuple(layouts), results, pieces, None if speed is None else Path(speed))
 
 
 def about(name: str) -> str:
     """What the suite says of itself, on one line."""
     return " ".join(str(read_yaml(folder() / f"{name}.yaml", "--suite").get("about", "")).split())
+
+
+def _text(suite: str, content: Mapping[str, Any], key: str) -> str | None:
+    value = content.get(key)
+    if value is not None and not (isinstance(value, str) and value):
+        raise UsageError(f"--suite {shorten(suite)}: {key} must be the name of a file or folder.")
+    return value
 
 
 def _rows(suite: str, content: Any) -> dict[str, Row]:
@@ -110,6 +137,8 @@ def _options(suite: str, content: Mapping[str, Any], texts: tuple[str, ...] = TE
 
 
 def _option(suite: str, key: str, value: Any) -> Any:
+    if key == "scale" and value == FIT:
+        return value
     if key in NUMBERS:
         number = parse_value(value)
         allowed = (int, float) if key == "scale" else (int,)

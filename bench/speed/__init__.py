@@ -66,6 +66,16 @@ def report(wanted: Wanted, say: Callable[[str], None]) -> Report:
     return Report("\n".join(parts), growths)
 
 
+def is_of_here(text: str, device: torch.device) -> bool:
+    """Whether a report was made on this machine's device by this code."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a report, whose head says so
+    try:
+        return text.startswith(sections.machine(device))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _sections(wanted: Wanted, growths: dict[str, Growth]) -> Iterator[str]:
     yield sections.machine(wanted.device)
     if wanted.device.type != "cpu":

@@ -49,6 +49,7 @@ def machine(device: torch.device) -> str:
         ("threads used", str(torch.get_num_threads())),
         ("torch", f"{torch.__version__}, Python {facts['python']}"),
         ("MKL's mode", facts["mkl_cbwr"] or "default"),
+        ("sources", facts["source"]),
     ]
     return "# Speed of training on this machine\n\n" + table(("", ""), rows)
 

@@ -67,6 +67,7 @@ LONG = {
     "salimans-cifar10",
     "badgan",
     "raghav-mnist64",
+    "reference",
     "salimans-svhn",
 }
 

@@ -27,7 +27,8 @@ def files(tmp_path: Path) -> Path:
         "phases.py": GAN.replace("-> tuple[Phase, ...]:", "-> tuple[Phase, ...]:\n        1 / 0"),
         "loss.py": GAN.replace("progress: Tensor) -> Any:", "progress: Tensor) -> Any:\n        1 / 0"),
         "raises.py": "1 / 0", "nothing.py": "x = 1", "syntax.py": "def", "index.txt": "3\nfour\n", "file": "",
-        "twice.txt": "3\n3\n", "far.txt": "99999\n", "data/MNIST/raw/train-images-idx3-ubyte": "not MNIST",
+        "twice.txt": "3\n3\n",
+        "pieces.yaml": "pieces: true", "far.txt": "99999\n", "data/MNIST/raw/train-images-idx3-ubyte": "not MNIST",
     }  # fmt: skip
     for name, text in texts.items():
         path = tmp_path / name
@@ -59,6 +60,10 @@ RUN: dict[str, tuple[str, str]] = {
     "unknown precision": ("--precision tf23", "unknown precision in --precision 'tf23'. Did you mean 'tf32'"),
     "precision of a GPU on a CPU": ("--precision tf32 --device cpu", "--precision tf32: a CPU computes in fp32"),
     "precision on an unknown device": ("--precision bf16 --cluster local:1", "--precision bf16 with --cluster: say"),
+    "a limit on pieces elsewhere": (
+        "--suite pieces.yaml --cluster local:1 --time-limit 9m",
+        "--time-limit with --cluster",
+    ),
     "negative budget": ("--labels -5", "--labels"),
     "percentage above 100": ("--labels 200%", "200%"),
     "budget that is no number": ("--labels many", "'many' is no label budget"),

@@ -60,6 +60,14 @@ def test_layouts_are_named_in_a_list(tmp_path: Path) -> None:
         suites.load(write(tmp_path, "layouts: table2"))
 
 
+def test_a_suite_in_pieces(tmp_path: Path) -> None:
+    loaded = suites.load(write(tmp_path, "pieces: true\nspeed: reports/speed.md\nresults: mine\nscale: fit"))
+    assert (loaded.pieces, loaded.speed, loaded.results) == (True, Path("reports/speed.md"), "mine")
+    assert loaded.parts == ({"scale": "fit"},)
+    plain = suites.load(write(tmp_path, "labels: 20"))
+    assert (plain.pieces, plain.speed, plain.results) == (False, None, None)
+
+
 def test_single_values_need_no_list(tmp_path: Path) -> None:
     assert options(write(tmp_path, "variants: fm\nlabels: 20\nseeds: 10")) == {
         "variants": "fm", "labels": "20", "seeds": "10"
@@ -87,6 +95,13 @@ def test_a_list_of_one_seed_is_that_seed_and_no_count(tmp_path: Path) -> None:
         ("steps: 1.5", "steps must be a number"),
         ("steps: true", "steps must be a number"),
         ("scale: [1]", "scale must be a number"),
+        ("scale: fits", "scale must be a number"),
+        ("scale: fit", "need `pieces: true`"),
+        ("speed: speed.md", "need `pieces: true`"),
+        ("pieces: 3", "pieces must be true or false"),
+        ("results: 3", "results must be the name of a file or folder"),
+        ("results: ''", "results must be the name of a file or folder"),
+        ("pieces: true\nspeed: [a.md]", "speed must be the name of a file or folder"),
         ("validation: null", "validation must be a number"),
         ("set: fm.lr=1", "set must be a list"),
         ("set: [3]", "set must be a list"),

@@ -127,7 +127,8 @@ def test_a_piece_that_was_interrupted_goes_on_whatever_it_will_take(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("bench.execution.stopping.Orders.overdue", lambda self: _checkpoints(tmp_path) > 0)
-        words = ("run", "--suite", mine, "--jobs", "1", "--checkpoint-every", "0", "--time-limit", "100s")
+        patch.setattr("bench.execution.stopping.PATIENCE", 0.0)
+        words = ("run", "--suite", mine, "--steps", "40", "--jobs", "1", "--checkpoint-every", "0", "--time-limit", "100s")
         code, out, _ = bench_cli(*words)
     assert code == 3
     assert "Time limit reached" in out

@@ -42,6 +42,7 @@ def _points() -> list[EntryPoint]:
     return list(entry_points(group=GROUP))
 
 
+@cache
 def _load(point: EntryPoint) -> object:
     try:
         return point.load()

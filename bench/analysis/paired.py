@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from scipy import stats
 
-from bench.analysis.cells import CONFIDENCE
+from bench.analysis.cells import t_quantile
 
 COLUMNS = ["n", "difference", "se", "low", "high"]
 
@@ -21,7 +20,7 @@ def paired(values: pd.Series[float], base: pd.Series[float]) -> dict[str, float]
     differences = (values - base).dropna()
     n, mean = len(differences), differences.mean()
     se = differences.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * se if n > 1 else math.nan
+    half = t_quantile(n - 1) * se if n > 1 else math.nan
     return {"n": n, "difference": mean, "se": se, "low": mean - half, "high": mean + half}
 
 

@@ -12,9 +12,8 @@ from typing import Any, Literal, Self
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
-from scipy import stats
 
-from bench.analysis.cells import CONFIDENCE
+from bench.analysis.cells import t_quantile
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
 TRAIN_IMAGES = {"mnist": 60_000, "svhn": 73_257, "cifar10": 50_000}
@@ -122,7 +121,7 @@ def _row(cell: Mapping[Hashable, Any], entry: Published) -> dict[str, Any]:
     apart = difference / error if error > 0 else math.nan
     verdict, why = "not comparable", _reasons(cell, entry)
     if not why:
-        critical = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+        critical = t_quantile(freedom)
         verdict = "agrees" if abs(apart) <= critical else "higher" if apart > 0 else "lower"
         why = [f"{abs(apart):.2f} standard errors apart, at most {critical:.2f} agree", *_caveats(entry)]
     return {

@@ -58,10 +58,10 @@ class Curve(_Part):
 
     @model_validator(mode="after")
     def _aligned(self) -> Curve:
-        lists: dict[str, Any] = {name: value for name, value in self if isinstance(value, list)} | self.logs
-        wrong = [f"{name} has {len(value)}" for name, value in lists.items() if len(value) != len(self.steps)]
-        if wrong:
-            raise ValueError(f"{len(self.steps)} evaluations, but {', '.join(wrong)} values")
+        n = len(self.steps)
+        lists = [*((name, value) for name, value in self if isinstance(value, list)), *self.logs.items()]
+        if wrong := [f"{name} has {len(value)}" for name, value in lists if len(value) != n]:
+            raise ValueError(f"{n} evaluations, but {', '.join(wrong)} values")
         return self
 
 

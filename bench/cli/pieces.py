@@ -171,6 +171,7 @@ class Pieces:
         On a CPU, where the whole takes longer than most calls, a time limit makes it the quick one.
         """
         from bench.speed import Wanted, report
+        from bench.speed.file import keep
 
         if self.suite.speed is None or self._speed_done():
             return True
@@ -180,14 +181,14 @@ class Pieces:
         wanted = Wanted(self.orders.deadline is not None, None, self.estimates.pool.device)
         text = report(wanted, lambda section: out.print(section, markup=False)).text
         self.suite.speed.parent.mkdir(parents=True, exist_ok=True)
-        self.suite.speed.write_text(text, encoding="utf-8")
+        keep(self.suite.speed, text)
         return True
 
     def _speed_done(self) -> bool:
-        from bench.speed import is_of_here
+        from bench.speed import has_report
 
         path = self.suite.speed
-        return path is None or (path.is_file() and is_of_here(path.read_text("utf-8"), self.estimates.pool.device))
+        return path is None or (path.is_file() and has_report(path.read_text("utf-8"), self.estimates.pool.device))
 
     # --- the end ---
 

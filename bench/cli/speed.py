@@ -12,7 +12,10 @@ from bench.errors import UsageError, shorten
 
 @app.command(epilog="Example:  bench speed --output reports/performance.md --figure reports/performance.svg")
 def speed(
-    output: Annotated[Path | None, path_option("--output", metavar="FILE", help="Write there as well.")] = None,
+    output: Annotated[
+        Path | None,
+        path_option("--output", metavar="FILE", help="Write there as well, in place of what it says of this device."),
+    ] = None,
     figure: Annotated[
         Path | None, path_option("--figure", metavar="FILE.svg", help="Draw the cost per run against cohort size.")
     ] = None,
@@ -58,7 +61,9 @@ def speed(
 
 
 def _write(output: Path, text: str) -> None:
+    from bench.speed.file import keep
+
     try:
-        output.write_text(text, encoding="utf-8")
+        keep(output, text)
     except OSError as error:
         raise UsageError(f"--output {shorten(output)!r} cannot be written: {error.strerror}.") from error

@@ -73,7 +73,7 @@ def _connected(address: str) -> Iterator[Any]:
         if count is not None:
             target = stack.enter_context(
                 LocalCluster(
-                    n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=40
+                    n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address=":0", silence_logs=40
                 )
             )
         try:

@@ -10,9 +10,10 @@ import torch
 
 from bench import registry
 from bench.execution import DataSource
-from bench.speed import device, every, growth, overhead, scale, sections
+from bench.speed import device, every, growth, overhead, scale, sections, workers
 from bench.speed.cases import CaseName, case, fm_products, real_digits, synthetic_mnist
 from bench.speed.every import Limits
+from bench.speed.file import parts
 from bench.speed.growth import Growth
 from bench.speed.rounds import CPU, Effort
 from bench.speed.setup import BUDGET
@@ -66,12 +67,12 @@ def report(wanted: Wanted, say: Callable[[str], None]) -> Report:
     return Report("\n".join(parts), growths)
 
 
-def is_of_here(text: str, device: torch.device) -> bool:
-    """Whether a report was made on this machine's device by this code."""
+def has_report(text: str, device: torch.device) -> bool:
+    """Whether a file of reports has one that was made on this machine's device by this code."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a report, whose head says so
     try:
-        return text.startswith(sections.machine(device))
+        return any(part.startswith(sections.machine(device)) for part in parts(text))
     finally:
         torch.set_num_threads(threads)
 
@@ -104,6 +105,8 @@ def _whole(quick: bool, growths: dict[str, Growth]) -> Iterator[str]:
     growths[MNIST] = growth.of_case("mnist", growth.SIZES[: 2 if quick else None], Effort(3, 0.1))
     yield growth.section(growths)
     yield _overhead(quick)
+    if not quick:
+        yield workers.section(workers.rates(3))
     yield scale.section(scale.RUNS // (10 if quick else 1))
 
 

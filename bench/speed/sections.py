@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.execution.provenance import environment
+from bench.speed import file
 from bench.speed.cases import CaseName, bare_step, case, step_flops
 from bench.speed.every import PLAIN
 from bench.speed.memory import MIB, peak_growth
@@ -44,14 +45,14 @@ class Measured:
 def machine(device: torch.device) -> str:
     facts = environment()
     rows = [
-        *([("device", torch.cuda.get_device_name(device))] if device.type == "cuda" else []),
         ("processor", f"{facts['processor']}, {os.cpu_count()} logical processors"),
         ("threads used", str(torch.get_num_threads())),
         ("torch", f"{torch.__version__}, Python {facts['python']}"),
         ("MKL's mode", facts["mkl_cbwr"] or "default"),
         ("sources", facts["source"]),
     ]
-    return "# Speed of training on this machine\n\n" + table(("", ""), rows)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
+    return file.title(name) + "\n" + table(("", ""), rows)
 
 
 def measure_case(name: CaseName, sizes: Sequence[int], parts_of: int, effort: Effort) -> Measured:

@@ -16,7 +16,7 @@ from bench.execution.pieces import MARGIN, START, Estimates, longest
 from bench.execution.pools import Processes
 from bench.execution.provenance import environment
 from bench.grid import Options, plan
-from bench.speed import Report, Wanted, is_of_here
+from bench.speed import Report, Wanted, has_report
 from bench.speed.rounds import CPU
 from bench.speed.sections import machine
 from bench.store import Store
@@ -281,18 +281,19 @@ def test_a_report_of_other_code_or_another_machine_is_made_anew(
     words = ("run", "--suite", mine, "--jobs", "1", "--dry-run")
     path = tmp_path / "reports" / "speed.md"
     text = machine(CPU) + "\nfast enough\n"
-    assert is_of_here(text, CPU)
-    assert not is_of_here("# Speed of another machine\n", CPU)
+    assert has_report(text, CPU)
+    assert not has_report("# Speed of training on another machine\n", CPU)
     with monkeypatch.context() as patch:
         patch.setitem(environment(), "source", "0" * 16)
-        assert not is_of_here(text, CPU)
+        assert not has_report(text, CPU)
     assert bench_cli(*words).code == 0
     assert made == []  # a dry run writes nothing
     path.parent.mkdir()
-    path.write_text("# Speed of another machine\n")
+    path.write_text("# Speed of training on another machine\n")
     assert bench_cli("run", "--suite", mine, "--jobs", "1").code == 0
     assert made == [False]
-    assert is_of_here(path.read_text(), CPU)
+    assert has_report(path.read_text(), CPU)
+    assert path.read_text().startswith("# Speed of training on another machine\n\n# Speed of training on a CPU\n")
 
 
 def test_no_report_is_begun_that_cannot_finish(made: list[bool], mine: str, bench_cli: Cli, costs: Any) -> None:

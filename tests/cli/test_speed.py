@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Wanted]:
     def report(wanted: Wanted, say: Callable[[str], None]) -> Report:
         found.append(wanted)
         say("measured")
-        return Report("the whole", GROWTHS)
+        return Report("the whole\n", GROWTHS)
 
     monkeypatch.setattr(bench.speed, "report", report)
     return found
@@ -37,7 +37,7 @@ def test_report_and_figure_are_written(bench_cli: Cli, asked: list[Wanted], tmp_
     assert (answer.code, answer.out) == (0, "measured\n")
     assert asked[0].quick
     assert asked[0].variants is None
-    assert (tmp_path / "speed.md").read_text() == "the whole"
+    assert (tmp_path / "speed.md").read_text() == "the whole\n"
     assert (tmp_path / "speed.svg").read_bytes().startswith(b"<?xml")
 
 

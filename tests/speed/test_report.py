@@ -10,7 +10,7 @@ import torch
 
 import bench.speed as package
 from bench import registry
-from bench.speed import Wanted, every, growth, overhead, report, scale, sections
+from bench.speed import Wanted, every, growth, overhead, report, scale, sections, workers
 from bench.speed.growth import Growth
 from bench.speed.rounds import Spread
 
@@ -32,13 +32,14 @@ def nothing_measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     for module, name in [
         *((sections, name) for name in ("machine", "speed", "limits", "memory", "targets")),
         (every, "section"), (every, "explanation"), (growth, "section"), (overhead, "section"),
-        (scale, "section"), (package.device, "report"),
+        (scale, "section"), (workers, "section"), (package.device, "report"),
     ]:  # fmt: skip
         stand_in(module, name, f"<{module.__name__.removeprefix('bench.speed.')}.{name}>")
     stand_in(sections, "measure_case", None)
     stand_in(growth, "of_case", GROWTH)
     stand_in(overhead, "costs", None)
     stand_in(overhead, "whole", None)
+    stand_in(workers, "rates", None)
     return calls
 
 
@@ -55,7 +56,7 @@ EVERY = ["<every.explanation>", "<every.section>", "<every.section>"]
 def test_the_whole_has_every_section(nothing_measured: list[tuple[Any, ...]]) -> None:
     cases = ["<sections.speed>"] * 3
     rest = ["<sections.limits>", "<sections.memory>", "<sections.targets>", *EVERY]
-    last = ["<growth.section>", "<overhead.section>", "<scale.section>"]
+    last = ["<growth.section>", "<overhead.section>", "<workers.section>", "<scale.section>"]
     assert titles(Wanted()) == ["<sections.machine>", *cases, *rest, *last]
     measured = [call[1] for call in nothing_measured if call[0] == "section" and isinstance(call[1], list)]
     assert measured[:2] == [registry.names()] * 2

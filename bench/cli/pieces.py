@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from bench.cli.app import DEFAULT_RESULTS, FAILURE, INCOMPLETE, out
+from bench.cli.app import DEFAULT_RESULTS, FAILURE, INCOMPLETE, INTERRUPTED, USAGE, out
+from bench.errors import UsageError, printable, shorten
 
 if TYPE_CHECKING:
     from bench.cli.grids import Grid
@@ -34,6 +37,8 @@ class Piece:
     Attributes:
         open: whether its length is still to be chosen.
         note: why it was left.
+        hopeless: whether no call of this length can do it.
+        broken: whether it cannot be measured, and so not be trained.
     """
 
     grid: Grid
@@ -42,6 +47,8 @@ class Piece:
     runs: list[Run]
     open: bool
     note: str = ""
+    hopeless: bool = False
+    broken: bool = False
 
     def __str__(self) -> str:
         labels = ", ".join(dict.fromkeys(run.label for run in self.runs))
@@ -66,11 +73,15 @@ class Pieces:
     def __init__(
         self, suite: Suite, pieces: Sequence[Piece], store: Store, estimates: Estimates, orders: Orders, train: Train
     ) -> None:
+        from bench.grid.stale import is_stale
+
         self.suite, self.pieces, self.store, self.orders, self.train = suite, pieces, store, orders, train
         self.estimates, self.began, self.fresh = estimates, time.time(), True
         known = [record.run for record in store.records()] if store.folder.exists() else []
         known += [head.run for head in store.checkpoints.heads()]
-        self.used = {(run.dataset_hash, run.label, run.protocol) for run in known}
+        self.used = {(run.dataset_hash, run.label, run.protocol) for run in known if not is_stale(run)}
+        for piece in pieces:
+            self._take_up_length(piece)
 
     def do(self) -> int:
         """Does what fits, says what is left; the exit code."""
@@ -82,18 +93,24 @@ class Pieces:
                         break
         except typer.Exit as stopped:  # in the middle of a piece, which goes on from its checkpoints
             code = stopped.exit_code
+        if not code and self.orders.given() and not self.orders.overdue():
+            code = INTERRUPTED
         return self._tell(code)
 
     # --- one piece ---
 
     def _attempt(self, piece: Piece) -> bool:
         """Trains a piece, if it is to be trained now; whether to look at the next one."""
-        self._choose_length(piece)
-        if self._done(piece):
+        try:
+            self._choose_length(piece)
+            if self._done(piece):
+                return True
+            if not self._begun(piece) and not self._time_for(seconds := self._seconds(piece)):
+                piece.note, piece.hopeless = self._too_long(seconds), self.fresh
+                return self.fresh
+        except UsageError as error:  # its variant cannot take a step: that is no reason to leave the others
+            piece.note, piece.broken = printable(str(error)), True
             return True
-        if not self._begun(piece) and not self._time_for(seconds := self._seconds(piece)):
-            piece.note = self._too_long(seconds)
-            return self.fresh
         self.fresh = False
         self.used |= {(run.dataset_hash, run.label, run.protocol) for run in piece.runs}
         out.print(f"\n{piece}", markup=False)
@@ -101,18 +118,28 @@ class Pieces:
         self._judge(piece)
         return True
 
-    def _choose_length(self, piece: Piece) -> None:
-        """A length of which there are runs, so that all calls and all budgets have the same; else the longest."""
-        from bench.execution.pieces import SCALES, longest
+    def _take_up_length(self, piece: Piece) -> None:
+        """A length of which there are runs, if there are any: all calls and all budgets have the same."""
+        from bench.execution.pieces import SCALES
 
+        if piece.open and (scale := next((s for s in SCALES if self._is_used(piece, s)), None)) is not None:
+            piece.runs, piece.open = piece.at(scale), False
+
+    def _choose_length(self, piece: Piece) -> None:
+        """The longest that fits into a call: that of the same methods' piece with the most steps decides for all."""
+        from bench.execution.pieces import longest
+
+        self._take_up_length(piece)
         if not piece.open:
             return
-        scale = next((scale for scale in SCALES if self._is_used(piece, scale)), None)
-        if scale is None and self.orders.deadline is not None:
+        scale = 1.0
+        if self.orders.deadline is not None:
+            alike = [own for own in self.pieces if own.open and _subject(own) == _subject(piece)]
+            long = max(alike, key=lambda own: own.runs[0].steps)
             scale = longest(
-                lambda s: self.estimates(piece.at(s), piece.dataset, piece.source), self.orders.deadline - self.began
+                lambda s: self.estimates(long.at(s), long.dataset, long.source), self.orders.deadline - self.began
             )
-        piece.runs, piece.open = piece.at(1.0 if scale is None else scale), False
+        piece.runs, piece.open = piece.at(scale), False
 
     def _is_used(self, piece: Piece, scale: float) -> bool:
         from bench.grid.plan import schedule_label
@@ -141,27 +168,15 @@ class Pieces:
         return f"about {duration(seconds)}" + (", longer than a call: raise --time-limit" if self.fresh else "")
 
     def _judge(self, piece: Piece) -> None:
-        """The suite's tables with what is there, and the piece's cells beside published numbers."""
-        from bench.analysis.cells import cells
-        from bench.analysis.published import beside
-        from bench.analysis.runs import CELL
-        from bench.reporting import layouts
-        from bench.reporting.material import gather
-        from bench.reporting.papers import paper_table
-        from bench.reporting.published import published_section
-        from bench.reporting.tables import written
+        """The suite's tables with what is there, and the piece's cells beside published numbers; the suite's report."""
+        from bench.reporting.judging import judged
 
         runs = list({run.id: run for other in self.pieces if not other.open for run in other.runs}.values())
-        standings = self.store.standings(runs)
-        stored = [run for run in runs if standings[run.id].status is not None]
-        if not stored:
-            return
-        material = gather(self.store, self.store.records(stored))
-        for name in self.suite.layouts:
-            out.print("\n" + written([paper_table(name, layouts.read(name), material)], "markdown"), markup=False)
-        ids = {run.id for run in piece.runs}
-        own = material.frame.loc[material.frame["id"].isin(ids), CELL].drop_duplicates()
-        out.print(published_section(beside(cells(material.frame.merge(own, on=CELL)))), markup=False)
+        out.print("\n" + judged(self.store, runs, self.suite.layouts, {run.id for run in piece.runs}), markup=False)
+        if self.suite.report is not None:
+            with _writing(self.suite.report):
+                self.suite.report.parent.mkdir(parents=True, exist_ok=True)
+                self.suite.report.write_text(judged(self.store, runs, self.suite.layouts), encoding="utf-8")
 
     # --- bench speed ---
 
@@ -170,6 +185,7 @@ class Pieces:
 
         On a CPU, where the whole takes longer than most calls, a time limit makes it the quick one.
         """
+        from bench.execution.worker import release_memory
         from bench.speed import Wanted, report
         from bench.speed.file import keep
 
@@ -179,16 +195,22 @@ class Pieces:
             return self.fresh
         self.fresh = False
         wanted = Wanted(self.orders.deadline is not None, None, self.estimates.pool.device)
+        with _writing(self.suite.speed):
+            self.suite.speed.parent.mkdir(parents=True, exist_ok=True)
+            self.suite.speed.touch()  # before, not after, minutes of measuring
         text = report(wanted, lambda section: out.print(section, markup=False)).text
-        self.suite.speed.parent.mkdir(parents=True, exist_ok=True)
-        keep(self.suite.speed, text)
+        release_memory()
+        with _writing(self.suite.speed):
+            keep(self.suite.speed, text)
         return True
 
     def _speed_done(self) -> bool:
         from bench.speed import has_report
 
         path = self.suite.speed
-        return path is None or (path.is_file() and has_report(path.read_text("utf-8"), self.estimates.pool.device))
+        return path is None or (
+            path.is_file() and has_report(path.read_text("utf-8", "replace"), self.estimates.pool.device)
+        )
 
     # --- the end ---
 
@@ -210,7 +232,15 @@ class Pieces:
             out.print("To go on:\n  " + shlex.join(["bench", *sys.argv[1:]]), markup=False)
         where = "" if self.store.folder.shown == DEFAULT_RESULTS else f" {shlex.quote(self.store.folder.shown)}"
         out.print(f"Tables, figures, comparisons and a page of what is there:\n  bench report{where}", markup=False)
-        return code or (FAILURE if failed else 0 if all(done) else INCOMPLETE)
+        return code or self._code(done, failed)
+
+    def _code(self, done: Sequence[bool], failed: int) -> int:
+        if failed or any(piece.broken for piece in self.pieces):
+            return FAILURE
+        if all(done):
+            return 0
+        stuck = self.fresh and all(piece.hopeless or self._done(piece) for piece in self.pieces)
+        return USAGE if stuck else INCOMPLETE  # the same call would never do more
 
     def _failed(self) -> int:
         runs = [run for piece in self.pieces if not piece.open for run in piece.runs]
@@ -221,13 +251,25 @@ class Pieces:
         from bench.execution.dry_run import duration
         from bench.execution.pieces import SHARE
 
-        if self._done(piece) or self.orders.deadline is None:
-            return str(piece)
         if piece.note:
             return f"{piece}; {piece.note}"
+        if self._done(piece) or self.orders.deadline is None:
+            return str(piece)
         if piece.open:
             most = duration(SHARE * (self.orders.deadline - self.began))
             return f"{piece}; about {most} at most, at the longest schedule that fits"
-        if self.orders.given():
-            return str(piece)
-        return f"{piece}; about {duration(self._seconds(piece))}"
+        seconds = self.estimates.known(piece.runs, piece.dataset)
+        return str(piece) if seconds is None else f"{piece}; about {duration(seconds)}"
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{shorten(path)!r}, which the suite names, cannot be written: {error.strerror}.") from error
+
+
+def _subject(piece: Piece) -> tuple[str, tuple[str, ...]]:
+    """What it is about, but for the labels and the seeds."""
+    return piece.dataset.content_hash, tuple(dict.fromkeys(run.label for run in piece.runs))

@@ -110,7 +110,8 @@ def run(
     from bench.cli.grids import grids, loaded
     from bench.cli.pieces import Piece, Pieces
     from bench.execution import group
-    from bench.execution.dry_run import describe_grid
+    from bench.execution.dry_run import describe_grid, whole_line
+    from bench.execution.estimate import Estimate
     from bench.execution.parcel import absolute
     from bench.execution.pieces import Estimates
     from bench.execution.worker import Job
@@ -147,12 +148,18 @@ def run(
     runs: dict[str, Any] = {}  # two parts of a suite may hold the same one
     planned = loaded(asked)
     if dry_run:
-        here = local_pool(device, jobs)
+        here, costs = local_pool(device, jobs), list[Estimate]()
         there, processes = (here.jobs, None) if cluster is None else (workers_of(cluster), here.jobs)
         for source, images, own in planned:
             cohorts = group(_missing(store, own), images, here.device, there, size)
             job = Job(results, source, str(here.device), tuple(plugin or []))
-            out.print(describe_grid(own, cohorts, images, job, there, processes), markup=False)
+            text, found = describe_grid(own, cohorts, images, job, there, processes)
+            out.print(text, markup=False)
+            costs += [found] if found is not None else []
+        if any(grid.fit for grid in asked):
+            out.print("`scale: fit` counts as the whole schedule here; how much of it fits is found out in training.")
+        if len(costs) > 1:
+            out.print(whole_line(costs), markup=False)
         return 0
     keep = (save_weights, save_logits, samples)
     with (

@@ -14,7 +14,9 @@ from bench.errors import UsageError, shorten
 def speed(
     output: Annotated[
         Path | None,
-        path_option("--output", metavar="FILE", help="Write there as well, in place of what it says of this device."),
+        path_option(
+            "--output", metavar="FILE", help="Write there as well, in place of the report of this sort that it has."
+        ),
     ] = None,
     figure: Annotated[
         Path | None, path_option("--figure", metavar="FILE.svg", help="Draw the cost per run against cohort size.")

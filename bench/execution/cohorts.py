@@ -73,7 +73,7 @@ def group(runs: Sequence[Run], dataset: Dataset, device: torch.device, jobs: int
         variant = variant_of(members[0], dataset)
         networks = [template(make) for make in variant.networks().values()]
         weights = sum(p.numel() for network in networks for p in network.parameters())
-        largest = size or _largest(networks, variant, device, jobs)
+        largest = size or _largest(networks, variant, dataset, device, jobs)
         pieces = math.ceil(len(members) / largest)
         if size is None:
             pieces = max(pieces, min(len(members), math.ceil(jobs / len(groups))))
@@ -84,28 +84,36 @@ def group(runs: Sequence[Run], dataset: Dataset, device: torch.device, jobs: int
     return [cohort for _, cohort in sorted(cohorts, key=lambda found: -found[0])]
 
 
-def _largest(networks: Sequence[nn.Module], variant: Variant, device: torch.device, jobs: int) -> int:
+def _largest(networks: Sequence[nn.Module], variant: Variant, dataset: Dataset, device: torch.device, jobs: int) -> int:
     if device.type == "cuda":
         needed = footprint(variant)
-        return LARGEST_ON_GPU if needed is None else largest_on_gpu(needed, free_on(device), jobs)
+        return LARGEST_ON_GPU if needed is None else largest_on_gpu(needed, data_bytes(dataset), free_on(device), jobs)
     return LARGEST_STACKED if stacks(networks, device) else 1
 
 
-def largest_on_gpu(needed: Footprint, free: int | None, jobs: int) -> int:
+def largest_on_gpu(needed: Footprint, data: int, free: int | None, jobs: int) -> int:
     """As many runs as each job's part of the free device memory holds beside what is spare; but at least one.
 
     Args:
+        data: bytes of the images, which each job has there.
         free: bytes; None where nobody knows, the device being another machine's.
     """
     if free is None:
         return LARGEST_ON_GPU
-    room = (1 - SPARE_ON_GPU) * free / jobs - needed.shared
-    return max(1, min(LARGEST_ON_GPU, int(room // (needed.kept + needed.passing))))
+    room = (1 - SPARE_ON_GPU) * free / jobs - needed.shared - data
+    return max(1, min(LARGEST_ON_GPU, int(room // (needed.kept + needed.passing(captured=True)))))
 
 
 def free_on(device: torch.device) -> int | None:
-    """Bytes of a CUDA device that nobody uses; None where this machine has none."""
-    return torch.cuda.mem_get_info(device)[0] if torch.cuda.is_available() else None
+    """Bytes of a CUDA device that nobody uses; None for a CPU, and where this machine has no such device."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return None
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def data_bytes(dataset: Dataset) -> int:
+    """What its images take."""
+    return sum(images.numel() * images.element_size() for images in (dataset.train_images, dataset.test_images))
 
 
 def shape_of(run: Run, dataset: Dataset) -> str:

@@ -24,8 +24,8 @@ def describe_grid(
     job: Job,
     jobs: int,
     processes: int | None = None,
-) -> str:
-    """The grid, the cohorts still to train, and the hours and the memory that they will take.
+) -> tuple[str, Estimate | None]:
+    """The grid, the cohorts still to train, and the hours and the memory that they will take, if there are any.
 
     Args:
         jobs: how many workers there are.
@@ -40,26 +40,36 @@ def describe_grid(
         for (label, protocol, budget, steps), seeds in cells.items()
     ]
     if not cohorts:
-        return "\n".join([*lines, "Estimate: nothing is left to train."])
+        return "\n".join([*lines, "Estimate: nothing is left to train."]), None
     lines.append(f"{_count(len(cohorts), 'cohort')} on {job.device} with {_count(jobs, 'worker')}:")
     workers = min(jobs, len(cohorts))
+    free = {"memory": free_memory(), "memory of the GPU": free_on(torch.device(job.device))}
     found = estimate(cohorts, dataset, job, workers, min(processes or workers, workers))
     lines += [*map(kind_line, found.kinds), total_line(found)]
     if processes is None:
-        free = {"memory": free_memory(), "memory of the GPU": free_on(torch.device(job.device))}
         needed = {"memory": workers * found.process, "memory of the GPU": workers * (found.device or 0)}
         lines += too_much(needed, free)
-    return "\n".join(lines)
+    return "\n".join(lines), found
+
+
+def whole_line(found: Sequence[Estimate]) -> str:
+    """Of grids that are trained one after the other."""
+    start = max(own.start for own in found)
+    wall = start + sum(own.wall - own.start for own in found)
+    hours = sum(own.busy for own in found) / 3600
+    where = "GPU" if any(own.device is not None for own in found) else "core"
+    return f"All {len(found)} grids with something to train: about {duration(wall)} in all; {hours:.2g} {where} hours."
 
 
 def kind_line(kind: Kind) -> str:
     first = kind.cohorts[0].runs[0]
     budgets = ",".join(map(str, sorted({run.budget for cohort in kind.cohorts for run in cohort.runs})))
     memory = "unknown memory" if kind.bytes is None else _memory(kind.bytes)
-    source = ", timed on one run" if kind.extrapolated else ""
+    runs = len(kind.cohorts[0].runs)
+    source = f", timed on {_count(kind.timed, 'run')}" if kind.timed < runs else ""
     return (
         f"  {first.label}, {first.protocol}, {budgets} labels: {_count(len(kind.cohorts), 'cohort')} x "
-        f"{_count(len(kind.cohorts[0].runs), 'run')} ({kind.executor}): each about {duration(kind.seconds)}{source} "
+        f"{_count(runs, 'run')} ({kind.executor}): each about {duration(kind.seconds)}{source} "
         f"and {memory}"
     )
 

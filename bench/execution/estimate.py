@@ -7,12 +7,13 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
 from bench.datasets import Dataset
 from bench.errors import UsageError
-from bench.execution.cohorts import Cohort, shape_of, variant_of
+from bench.execution.cohorts import Cohort, data_bytes, shape_of, variant_of
 from bench.execution.footprint import footprint
 from bench.execution.pools import in_processes
 from bench.execution.probe import Probe, probe
@@ -25,14 +26,14 @@ class Kind:
 
     Attributes:
         seconds: of one of them.
-        extrapolated: fewer runs than its own were measured.
+        timed: how many of its runs were measured.
         bytes: of one of them in training; None where nobody can tell.
     """
 
     cohorts: tuple[Cohort, ...]
     executor: str
     seconds: float
-    extrapolated: bool
+    timed: int
     bytes: int | None
 
 
@@ -42,6 +43,7 @@ class Estimate:
 
     Attributes:
         workers: at most so many at the same time.
+        start: seconds until the first cohorts begin.
         wall: seconds from the call to the last run.
         busy: seconds of all workers together.
         process: bytes of a worker process at most.
@@ -50,6 +52,7 @@ class Estimate:
 
     kinds: tuple[Kind, ...]
     workers: int
+    start: float
     wall: float
     busy: float
     process: int
@@ -62,21 +65,27 @@ def estimate(cohorts: Sequence[Cohort], dataset: Dataset, job: Job, workers: int
     Raises:
         UsageError: a variant's own code fails, or kills the worker.
     """
-    before = time.process_time()  # a call that trains will take the same before it comes so far
+    before = _begun()
     groups = _kinds(cohorts, dataset)
     probes = _probes([members[0] for members in groups], job, processes)
-    kinds = [_kind(members, own, dataset) for members, own in zip(groups, probes, strict=True)]
+    kinds = [_kind(members, own, dataset, job.device) for members, own in zip(groups, probes, strict=True)]
     seconds = {cohort.name: kind.seconds for kind in kinds for cohort in kind.cohorts}
     of_cohorts = max((kind.bytes or 0 for kind in kinds), default=0)
     fresh = min((found for own in probes for found in own), key=lambda found: found.start)  # a worker's first cohort
-    cuda = torch.device(job.device).type == "cuda"
-    data = sum(images.numel() * images.element_size() for images in (dataset.train_images, dataset.test_images))
+    cuda, start = torch.device(job.device).type == "cuda", before + fresh.start
     return Estimate(
-        tuple(kinds), workers,
-        wall=before + list_schedule([seconds[cohort.name] for cohort in cohorts], workers, fresh.start),
+        tuple(kinds), workers, start,
+        wall=list_schedule([seconds[cohort.name] for cohort in cohorts], workers, start),
         busy=workers * fresh.start + sum(seconds.values()),
-        process=fresh.base if cuda else fresh.base + of_cohorts, device=data + of_cohorts if cuda else None,
+        process=fresh.base if cuda else fresh.base + of_cohorts,
+        device=data_bytes(dataset) + of_cohorts if cuda else None,
     )  # fmt: skip
+
+
+@cache
+def _begun() -> float:
+    """Seconds that this process had worked before its first estimate: a call that trains takes the same."""
+    return time.process_time()
 
 
 def list_schedule(seconds: Iterable[float], workers: int, start: float) -> float:
@@ -106,9 +115,10 @@ def _probes(cohorts: Sequence[Cohort], job: Job, processes: int) -> list[list[Pr
     return [[one for place, one in zip(order, found, strict=True) if place == index] for index in range(len(cohorts))]
 
 
-def _kind(cohorts: Sequence[Cohort], probes: Sequence[Probe], dataset: Dataset) -> Kind:
+def _kind(cohorts: Sequence[Cohort], probes: Sequence[Probe], dataset: Dataset, device: str) -> Kind:
     runs, executor = cohorts[0].runs, probes[0].executor
     needed = footprint(variant_of(runs[0], dataset))
-    memory = None if needed is None else needed.of_cohort(len(runs), executor == "vmap")
+    captured = torch.device(device).type == "cuda"
+    memory = None if needed is None else needed.of_cohort(len(runs), executor == "vmap", captured)
     seconds = statistics.fmean(found.seconds for found in probes)
-    return Kind(tuple(cohorts), executor, seconds, probes[0].scale > 1, memory)
+    return Kind(tuple(cohorts), executor, seconds, probes[0].timed, memory)

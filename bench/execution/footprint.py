@@ -23,18 +23,24 @@ class Footprint:
 
     Attributes:
         kept: of each run, as long as it trains: weights, gradients, optimiser state, averages, batch and noise.
-        passing: of each run that is computed at the same time: the most that lives at once within an update (what is
-            kept for the backward pass, gradients, intermediate results) or an evaluation.
+        update: of each run that is computed at the same time: the most that lives at once within an update (what is
+            kept for the backward pass, gradients, intermediate results).
+        evaluation: the same of an evaluation.
         shared: once for all runs: the variant's constants.
     """
 
     kept: int
-    passing: int
+    update: int
+    evaluation: int
     shared: int
 
-    def of_cohort(self, runs: int, stacked: bool) -> int:
+    def passing(self, captured: bool) -> int:
+        """Bytes of each run that is computed. A captured step keeps those of its updates while runs are evaluated."""
+        return self.update + self.evaluation if captured else max(self.update, self.evaluation)
+
+    def of_cohort(self, runs: int, stacked: bool, captured: bool = False) -> int:
         """Bytes of so many runs, computed all at once where they are stacked, else one after the other."""
-        return self.shared + runs * self.kept + (runs if stacked else 1) * self.passing
+        return self.shared + runs * self.kept + (runs if stacked else 1) * self.passing(captured)
 
 
 def footprint(variant: Variant) -> Footprint | None:
@@ -61,7 +67,8 @@ def _footprint(made: Shapes, players: Sequence[Player]) -> Footprint:
     batch = [made.batch, made.state]
     return Footprint(
         kept=_weights(made, players) + _bytes(batch) + tape,
-        passing=max(*updates, evaluation),
+        update=max(updates),
+        evaluation=evaluation,
         shared=_bytes(made.variant.constant),
     )
 

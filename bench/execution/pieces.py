@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bench.datasets import Dataset
-from bench.execution.cohorts import Cohort, DataSource
+from bench.execution.cohorts import Cohort, DataSource, shape_of
 from bench.execution.estimate import estimate, list_schedule
 from bench.execution.pools import Pool
 from bench.execution.rounds import cohorts_of
@@ -25,24 +25,42 @@ class Estimates:
     def __init__(self, store: Store, pool: Pool, size: int | None, job_of: Callable[[DataSource], Job]) -> None:
         """`size`: of the largest cohort; None: by rule."""
         self.store, self.pool, self.size, self.job_of = store, pool, size, job_of
-        self.measured: dict[tuple[object, ...], float] = {}
+        self.measured: dict[tuple[str, str, int], float] = {}
 
     def __call__(self, runs: Sequence[Run], dataset: Dataset, source: DataSource) -> float:
+        """
+        Raises:
+            UsageError: a variant's own code fails, or kills the worker.
+        """
+        cohorts = self._missing(runs, dataset)
+        for cohort in cohorts:
+            if (key := self._key(cohort, dataset)) not in self.measured:
+                at_once = min(self.pool.jobs, len(cohorts))  # as many as will train together
+                found = estimate([cohort], dataset, self.job_of(source), 1, at_once)
+                self.measured[key] = found.kinds[0].seconds
+        return self._together(cohorts, dataset)
+
+    def known(self, runs: Sequence[Run], dataset: Dataset) -> float | None:
+        """The same, without measuring; None where that would be needed."""
+        cohorts = self._missing(runs, dataset)
+        if any(self._key(cohort, dataset) not in self.measured for cohort in cohorts):
+            return None
+        return self._together(cohorts, dataset)
+
+    def _missing(self, runs: Sequence[Run], dataset: Dataset) -> list[Cohort]:
         standings = self.store.standings(runs)
         missing = [run for run in runs if not standings[run.id].settled]
-        cohorts = cohorts_of(missing, dataset, self.store, self.pool.device, self.pool.jobs, self.size)
+        return cohorts_of(missing, dataset, self.store, self.pool.device, self.pool.jobs, self.size)
+
+    def _together(self, cohorts: Sequence[Cohort], dataset: Dataset) -> float:
         if not cohorts:
             return 0.0
-        each = [MARGIN * self._seconds(cohort, dataset, source) for cohort in cohorts]
+        each = [MARGIN * self.measured[self._key(cohort, dataset)] for cohort in cohorts]
         return list_schedule(each, min(self.pool.jobs, len(cohorts)), START)
 
-    def _seconds(self, cohort: Cohort, dataset: Dataset, source: DataSource) -> float:
-        """Of one cohort. The number of labels hardly matters, so what is known of one budget is taken for all."""
-        run = cohort.runs[0]
-        key = (run.label, run.dataset_hash, run.protocol, run.steps, run.validation, len(cohort.runs))
-        if key not in self.measured:
-            self.measured[key] = estimate([cohort], dataset, self.job_of(source), 1, 1).kinds[0].seconds
-        return self.measured[key]
+    def _key(self, cohort: Cohort, dataset: Dataset) -> tuple[str, str, int]:
+        """What makes cohorts cost the same: for most methods the number of labels does not matter."""
+        return shape_of(cohort.runs[0], dataset), dataset.content_hash, len(cohort.runs)
 
 
 def longest(seconds: Callable[[float], float], limit: float) -> float:

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -14,7 +15,7 @@ from bench import registry
 from bench.errors import running
 from bench.execution.cohorts import Cohort
 from bench.execution.provenance import peak_memory
-from bench.execution.worker import Job, dataset_of, prepare
+from bench.execution.worker import Job, dataset_of, is_lack_of_memory, prepare, release_memory
 from bench.grid import Run
 from bench.training.capture import WARM_UP
 from bench.training.executor import VmapExecutor
@@ -22,8 +23,9 @@ from bench.training.tracing import TRACE_AFTER, write_out
 from bench.training.trainer import Trainer
 
 ENOUGH = 0.4  # seconds of steps of a phase: more are not timed
-FEWEST = 5  # cycles that are timed all the same, as now and then one takes many times as long
+FEWEST = 5  # times that are taken all the same, as now and then one is many times as long
 LONG = 4.0  # seconds: but for steps that take as long
+BLOCK = 64  # steps that a GPU takes between two looks at the clock, each of which waits for it
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Probe:
         start: seconds that the worker had worked until it was ready for this cohort.
         base: bytes of the worker then, with data and libraries.
         setup, evaluation: seconds.
-        scale: times as many runs as those that were measured.
+        runs: of the cohort; `timed`: so many of them were measured.
     """
 
     start: float
@@ -68,13 +70,14 @@ class Probe:
     phases: tuple[PhaseTimes, ...]
     evaluation: float
     evaluations: int
-    scale: int
+    runs: int
+    timed: int
 
     @property
     def seconds(self) -> float:
         """Of the cohort's whole training."""
         steps = sum(phase.seconds for phase in self.phases)
-        return self.scale * (self.setup + steps + self.evaluations * self.evaluation)
+        return self.runs / self.timed * (self.setup + steps + self.evaluations * self.evaluation)
 
 
 def probe(cohort: Cohort, job: Job) -> Probe:
@@ -88,24 +91,46 @@ def probe(cohort: Cohort, job: Job) -> Probe:
         registry.load_file(plugin)
     dataset_of(job.data)
     write_out(torch.neg, (torch.zeros(1),))  # imports what writing out a loss needs
-    start, base = time.process_time(), peak_memory()
+    start, base = _ready()
     first = cohort.runs[0]
     with running(first.label, registry.get(first.variant).__module__):
-        return Probe(start, base, *_measured(cohort.runs, job))
+        found = _measured(cohort.runs, job)
+    release_memory()
+    return Probe(start, base, *found[:-1], len(cohort.runs), found[-1])
 
 
-def _measured(runs: Sequence[Run], job: Job) -> tuple[str, float, tuple[PhaseTimes, ...], float, int, int]:
-    """The rest of a probe."""
+@cache
+def _ready() -> tuple[float, int]:
+    """Seconds that this process had worked, and the most memory that it had had, before its first cohort."""
+    return time.process_time(), peak_memory()
+
+
+Measured = tuple[str, float, tuple[PhaseTimes, ...], float, int, int]  # a probe, from `executor` on, and how many runs
+
+
+def _measured(runs: Sequence[Run], job: Job) -> Measured:
+    """Of all runs, or of half of them where memory does not suffice, as in training."""
+    try:
+        return _tried(runs, job)
+    except Exception as error:
+        if len(runs) < 2 or not is_lack_of_memory(error):
+            raise
+    release_memory()  # out of the handler, whose traceback keeps the failed cohort
+    return _measured(runs[: math.ceil(len(runs) / 2)], job)
+
+
+def _tried(runs: Sequence[Run], job: Job) -> Measured:
     trainer, setup = _trainer(runs, job, math.inf)
-    scale = 1
     if len(runs) > 1 and trainer.executor.name == "loop":  # which computes one run after the other
-        scale = len(runs)
-        trainer, setup = _trainer(runs[:1], job, math.inf)
+        runs = runs[:1]
+        trainer, setup = _trainer(runs, job, math.inf)
     written = isinstance(trainer.executor, VmapExecutor) and trainer.device.type == "cpu"
     other = _trainer(runs, job, 0)[0] if written and trainer.schedule.steps > TRACE_AFTER else None
     phases = _phases(trainer, other)
+    if trainer.device.type == "cuda":
+        trainer.evaluate()  # the first takes longer
     evaluation, evaluations = _seconds(trainer.device, trainer.evaluate), len(trainer.schedule.evaluations)
-    return trainer.executor.name, setup, phases, evaluation, evaluations, scale
+    return trainer.executor.name, setup, phases, evaluation, evaluations, len(runs)
 
 
 def _trainer(runs: Sequence[Run], job: Job, trace_after: float) -> tuple[Trainer, float]:
@@ -144,15 +169,17 @@ def _losses(trainer: Trainer) -> int:
 
 def _steps(trainer: Trainer, start: int, end: int) -> tuple[int, float, float]:
     """A phase's first steps, so many of them, their seconds, and those of a further step."""
+    cuda = trainer.device.type == "cuda"
     cycle = math.lcm(*(player.every for player in trainer.schedule.phase(start).players))
-    warm = min((WARM_UP + 1) * cycle if trainer.device.type == "cuda" else 1, end - start)
+    warm = min((WARM_UP + 1) * cycle if cuda else 1, end - start)
     trainer.at = start
     first, times = _seconds(trainer.device, lambda: _advance(trainer, warm, start, end)), list[float]()
     if warm == end - start:
         return warm, first, first / warm
+    block = cycle * math.ceil(BLOCK / cycle) if cuda else cycle
     while sum(times) < (ENOUGH if len(times) >= FEWEST else LONG):
-        times.append(_seconds(trainer.device, lambda: _advance(trainer, cycle, start, end)))
-    return warm, first, statistics.median(times) / cycle
+        times.append(_seconds(trainer.device, lambda: _advance(trainer, block, start, end)))
+    return warm, first, statistics.median(times) / block
 
 
 def _advance(trainer: Trainer, steps: int, start: int, end: int) -> None:

@@ -79,6 +79,7 @@ def work(cohort: Cohort, job: Job) -> None:
     for plugin in job.plugins:
         registry.load_file(plugin)
     Work(cohort, job).do()
+    release_memory()
 
 
 class Work:
@@ -142,11 +143,11 @@ class Work:
         except (Stopped, StorageError, ConflictError):
             raise
         except Exception as error:  # a worker's failure is a result: recorded, shown, tried again by the next call
-            reason, trace, short = f"{type(error).__name__}: {error}", traceback.format_exc(), _is_lack_of_memory(error)
+            reason, trace, short = f"{type(error).__name__}: {error}", traceback.format_exc(), is_lack_of_memory(error)
         if short and len(runs) > 1:  # out of the handler, whose traceback keeps the failed cohort in memory
             half = len(runs) // 2
             self.progress.warn(f"out of memory with {len(runs)} runs together; tried again with {len(runs) - half}")
-            _free_memory()
+            release_memory()
             return sum(self._attempt(part) for some in (runs[:-half], runs[-half:]) for part in self._equally_far(some))
         for run in runs:  # their checkpoints stay: they go on from there when they are tried again
             with self.store.folder.storing():
@@ -216,12 +217,13 @@ def _refuse_other_data(runs: Sequence[Run], dataset: Dataset, source: DataSource
         )
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
+def is_lack_of_memory(error: Exception) -> bool:
     memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
     return memory or (isinstance(error, RuntimeError) and any(text in str(error).lower() for text in NO_MEMORY))
 
 
-def _free_memory() -> None:
+def release_memory() -> None:
+    """Gives back what nobody uses any more, on a GPU to other processes."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -8,7 +8,8 @@ names no other.
 `pieces: true` is for a suite that is done in many calls. Its parts are done in order, one after the other, each
 judged beside the published numbers as soon as it is there; with `--time-limit` a part is begun only if it can finish
 within this call. In such a suite `scale: fit` is the longest schedule that fits into a call, and `speed: FILE.md` a
-report of `bench speed` that is made before the first part.
+report of `bench speed` that is made before the first part, and `report: FILE.md` what is known after each: the tables
+of the layouts and the verdicts.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ KEYS = (
     "unlabelled", "image_size",
 )  # fmt: skip
 TEXTS = ("about", "source", "deviations")
-OWN_KEYS = ("rows", "parts", "layouts", "results", "pieces", "speed")
+OWN_KEYS = ("rows", "parts", "layouts", "results", "pieces", "speed", "report")
 FIT = "fit"  # a scale: the longest schedule that fits into one call
 NUMBERS = ("steps", "validation", "unlabelled", "scale", "image_size")
 
@@ -43,6 +44,7 @@ class Suite:
     results: str | None = None
     pieces: bool = False
     speed: Path | None = None  # where the report of `bench speed` goes
+    report: Path | None = None  # where the tables and verdicts go
 
 
 def folder() -> Path:
@@ -89,16 +91,15 @@ def parse(content: Mapping[str, Any], name: str) -> Suite:
         raise UsageError(f"--suite {shorten(name)}: layouts must be a list of names.")
     whole = _options(name, options)
     found = tuple({**whole, **_options(name, part, texts=())} for part in parts)
-    results, speed, pieces = (
-        _text(name, content, "results"),
-        _text(name, content, "speed"),
-        content.get("pieces", False),
-    )
+    results, speed, report = (_text(name, content, key) for key in ("results", "speed", "report"))
+    pieces = content.get("pieces", False)
     if not isinstance(pieces, bool):
         raise UsageError(f"--suite {shorten(name)}: pieces must be true or false.")
-    if not pieces and (speed is not None or any(part.get("scale") == FIT for part in found)):
-        raise UsageError(f"--suite {shorten(name)}: speed, and the scale fit, need `pieces: true`.")
-    return Suite(found, rows, tuple(layouts), results, pieces, None if speed is None else Path(speed))
+    if not pieces and (speed or report or any(part.get("scale") == FIT for part in found)):
+        raise UsageError(f"--suite {shorten(name)}: speed, report, and the scale fit, need `pieces: true`.")
+    return Suite(
+        found, rows, tuple(layouts), results, pieces, Path(speed) if speed else None, Path(report) if report else None
+    )
 
 
 def about(name: str) -> str:

@@ -10,10 +10,11 @@ import torch
 
 from bench import registry
 from bench.execution import DataSource
+from bench.execution.provenance import environment
 from bench.speed import device, every, growth, overhead, scale, sections, workers
 from bench.speed.cases import CaseName, case, fm_products, real_digits, synthetic_mnist
 from bench.speed.every import Limits
-from bench.speed.file import parts
+from bench.speed.file import parts, title
 from bench.speed.growth import Growth
 from bench.speed.rounds import CPU, Effort
 from bench.speed.setup import BUDGET
@@ -68,17 +69,23 @@ def report(wanted: Wanted, say: Callable[[str], None]) -> Report:
 
 
 def has_report(text: str, device: torch.device) -> bool:
-    """Whether a file of reports has one that was made on this machine's device by this code."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a report, whose head says so
-    try:
-        return any(part.startswith(sections.machine(device)) for part in parts(text))
-    finally:
-        torch.set_num_threads(threads)
+    """Whether a file of reports has one of such a device, whole or quick, made by this code and this torch."""
+    heads = [part.partition("\n## ")[0] for part in parts(text)]
+    titles = tuple(title(_subject(Wanted(quick, device=device))) for quick in (False, True))
+    made_by = (environment()["source"], torch.__version__)
+    return any(head.startswith(titles) and all(fact in head for fact in made_by) for head in heads)
+
+
+def _subject(wanted: Wanted) -> str:
+    """What a report is about; a file holds one report of each."""
+    name = torch.cuda.get_device_name(wanted.device) if wanted.device.type == "cuda" else "a CPU"
+    if wanted.variants is not None:
+        return f"{name}: {', '.join(wanted.variants)}"
+    return f"{name} (quick)" if wanted.quick and wanted.device.type == "cpu" else name
 
 
 def _sections(wanted: Wanted, growths: dict[str, Growth]) -> Iterator[str]:
-    yield sections.machine(wanted.device)
+    yield sections.machine(_subject(wanted))
     if wanted.device.type != "cpu":
         names = wanted.variants or tuple(device.THROUGHPUT)
         yield device.report(names, "paper", synthetic_mnist(), ON_DEVICE, wanted.device)

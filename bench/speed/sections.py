@@ -42,7 +42,8 @@ class Measured:
         return self.timings.ratio(cohort(runs), HAND)
 
 
-def machine(device: torch.device) -> str:
+def machine(name: str) -> str:
+    """The head of a report on the device of this name."""
     facts = environment()
     rows = [
         ("processor", f"{facts['processor']}, {os.cpu_count()} logical processors"),
@@ -51,7 +52,6 @@ def machine(device: torch.device) -> str:
         ("MKL's mode", facts["mkl_cbwr"] or "default"),
         ("sources", facts["source"]),
     ]
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
     return file.title(name) + "\n" + table(("", ""), rows)
 
 

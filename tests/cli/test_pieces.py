@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
+from bench.cli.grids import grids, loaded
+from bench.cli.pieces import Piece, Pieces
 from bench.datasets import load
+from bench.errors import UsageError
 from bench.execution import DataSource
 from bench.execution.pieces import MARGIN, START, Estimates, longest
 from bench.execution.pools import Processes
 from bench.execution.provenance import environment
-from bench.grid import Options, plan
+from bench.execution.stopping import Orders
+from bench.grid import Options, plan, suites
 from bench.speed import Report, Wanted, has_report
 from bench.speed.rounds import CPU
 from bench.speed.sections import machine
@@ -53,7 +58,8 @@ def mine(tmp_path: Path) -> str:
 def costs(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, int], float]:
     """Seconds that pieces are estimated to take, by variant and budget; the first not named takes 1 s."""
     found: dict[tuple[str, int], float] = {}
-    monkeypatch.setattr(Estimates, "__call__", lambda self, runs, *_: found.get((runs[0].variant, runs[0].budget), 1.0))
+    for name in ("__call__", "known"):
+        monkeypatch.setattr(Estimates, name, lambda self, runs, *_: found.get((runs[0].variant, runs[0].budget), 1.0))
     return found
 
 
@@ -120,6 +126,56 @@ def test_what_fits_into_no_call_is_said_and_holds_nothing_up(
     assert trained(tmp_path / "results" / "mine") == [("fm", 20), ("supervised", 20)]
     (left,) = of(out, "left")
     assert left.endswith("50 labels, seeds 0 to 1; about 2.0 h, longer than a call: raise --time-limit")
+    again = bench_cli("run", "--suite", mine, "--jobs", "1", "--time-limit", "100s")
+    assert again.code == 2  # a loop around it must end
+    assert of(again.out, "left") == [left]
+
+
+def test_what_was_not_measured_is_not_measured_in_the_end(
+    mine: str, bench_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def seconds(self: Any, runs: Any, *_: Any) -> float:
+        asked.append(runs[0].variant)
+        return 1.0 if len(asked) == 1 else 99.999
+
+    monkeypatch.setattr(Estimates, "__call__", seconds)
+    answer = bench_cli("run", "--suite", mine, "--jobs", "1", "--time-limit", "100s")
+    assert answer.code == 3
+    assert asked == ["supervised", "fm"]
+    assert of(answer.out, "left")[-1] == "supervised on digits, common@4: 20 labels, seeds 0 to 1"
+
+
+def test_a_piece_that_cannot_be_measured_holds_nothing_up(
+    mine: str, bench_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(self: Any, runs: Any, *_: Any) -> float:
+        if runs[0].variant == "fm":
+            raise UsageError("variant 'fm' fails: no luck today")
+        return 1.0
+
+    monkeypatch.setattr(Estimates, "__call__", seconds)
+    code, out, _ = bench_cli("run", "--suite", mine, "--jobs", "1", "--time-limit", "100s")
+    assert code == 1
+    assert len(of(out, "done")) == 2
+    assert of(out, "left") == ["fm on digits, common@4: 20 labels, seeds 0 to 1; variant 'fm' fails: no luck today"]
+
+
+def test_tables_and_verdicts_go_into_a_file(mine: str, bench_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / mine).write_text(SUITE + "report: reports/mine.md\n")
+    assert bench_cli("run", "--suite", mine, "--jobs", "1").code == 0
+    text = (tmp_path / "reports" / "mine.md").read_text()
+    assert text.count("## Beside published numbers") == 1
+    assert "table2" in text.lower()
+
+
+def test_a_report_that_cannot_be_written_is_no_traceback(mine: str, bench_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / mine).write_text(SUITE + "report: reports/mine.md\n")
+    (tmp_path / "reports").write_text("in the way")
+    code, _, err = bench_cli("run", "--suite", mine, "--jobs", "1")
+    assert code == 2
+    assert "'reports/mine.md', which the suite names, cannot be written" in err
 
 
 def test_a_piece_that_was_interrupted_goes_on_whatever_it_will_take(
@@ -193,6 +249,28 @@ def test_the_length_that_fits_is_chosen_once_for_all_budgets_and_calls(
     assert len(lengths(tmp_path)) == 2
 
 
+def test_the_part_with_the_most_steps_decides_for_all(tmp_path: Path) -> None:
+    """Triple-GAN's paper trains longer with more labels."""
+    fits = [{"variants": "triple", "labels": n, "scale": "fit"} for n in (20, 100, 200)]
+    suite = suites.parse({"pieces": True, "seeds": 1, "protocol": "paper", "parts": fits}, "mine")
+    asked = grids(suite, {}, None, tmp_path)
+    pieces = [Piece(grid, *own, grid.fit) for grid, own in zip(asked, loaded(asked), strict=True)]
+    measured: list[int] = []
+
+    def seconds(runs: Any, *_: Any) -> float:
+        measured.append(runs[0].budget)
+        return runs[0].steps / 20.0
+
+    whole: Any = Pieces(suite, pieces, Store(tmp_path), cast(Any, seconds), Orders(deadline=time.time() + 400), fail)
+    whole._choose_length(pieces[0])
+    assert set(measured) == {100}
+    assert pieces[0].runs[0].protocol == "paper@0.2"
+
+
+def fail(*_: Any) -> None:
+    raise AssertionError("nothing is to be trained")
+
+
 def test_a_length_that_is_still_open_is_said(bench_cli: Cli, tmp_path: Path, costs: dict[Any, float]) -> None:
     parts = "{variants: supervised, steps: 4}, {variants: fm, steps: 4}, {variants: fm, scale: fit, labels: 50}"
     (tmp_path / "fitted.yaml").write_text(f"pieces: true\nseeds: 2\nlabels: 20\nparts: [{parts}]")
@@ -257,7 +335,7 @@ def made(monkeypatch: pytest.MonkeyPatch, mine: str, tmp_path: Path) -> list[boo
     def report(wanted: Wanted, say: Callable[[str], None]) -> Report:
         assert not list((tmp_path / "results" / "mine").rglob("*.json"))  # it comes first
         quick.append(wanted.quick)
-        return Report(machine(wanted.device) + "\nfast enough\n")
+        return Report(machine("a CPU") + "\nfast enough\n")
 
     monkeypatch.setattr("bench.speed.report", report)
     return quick
@@ -280,7 +358,7 @@ def test_a_report_of_other_code_or_another_machine_is_made_anew(
 ) -> None:
     words = ("run", "--suite", mine, "--jobs", "1", "--dry-run")
     path = tmp_path / "reports" / "speed.md"
-    text = machine(CPU) + "\nfast enough\n"
+    text = machine("a CPU") + "\nfast enough\n"
     assert has_report(text, CPU)
     assert not has_report("# Speed of training on another machine\n", CPU)
     with monkeypatch.context() as patch:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench import registry
 from bench.datasets import Dataset
-from bench.execution.cohorts import LARGEST_ON_GPU, largest_on_gpu, variant_of
+from bench.execution.cohorts import LARGEST_ON_GPU, free_on, largest_on_gpu, variant_of
 from bench.execution.footprint import Footprint, footprint
 from bench.execution.worker import prepare
 from bench.grid import Options, Run, plan
@@ -103,13 +103,14 @@ def test_what_passes_within_an_update_by_hand(digits: Dataset) -> None:
     found = _found("small", digits)
     assert found is not None
     activation = 4 * 1000 * 32
-    assert 2 * activation <= found.passing <= 2.1 * activation
+    assert 2 * activation <= found.update <= 2.1 * activation
 
 
 def test_stacked_runs_are_computed_at_once_others_one_by_one() -> None:
-    one = Footprint(kept=10, passing=100, shared=7)
+    one = Footprint(kept=10, update=100, evaluation=30, shared=7)
     assert one.of_cohort(5, stacked=True) == 7 + 50 + 500
     assert one.of_cohort(5, stacked=False) == 7 + 50 + 100
+    assert one.of_cohort(5, stacked=True, captured=True) == 7 + 50 + 650
 
 
 def test_what_cannot_be_told(digits: Dataset) -> None:
@@ -134,10 +135,17 @@ def test_kept_bytes_are_those_of_a_trainer(variant: str, digits: Dataset) -> Non
 
 
 def test_a_gpu_gets_as_many_runs_as_its_memory_holds() -> None:
-    one = Footprint(kept=10 * MIB, passing=90 * MIB, shared=60 * MIB)  # of 1000 MiB 800 are for 60 + 100 a run
-    assert largest_on_gpu(one, 1000 * MIB, jobs=1) == 7
-    assert largest_on_gpu(one, 1075 * MIB, jobs=1) == 8
-    assert largest_on_gpu(one, 2000 * MIB, jobs=2) == 7
-    assert largest_on_gpu(one, 50 * MIB, jobs=1) == 1
-    assert largest_on_gpu(one, 2**50, jobs=1) == LARGEST_ON_GPU
-    assert largest_on_gpu(one, None, jobs=1) == LARGEST_ON_GPU
+    # of 1000 MiB 800 are for 60 + 100 a run
+    one, data = Footprint(kept=10 * MIB, update=70 * MIB, evaluation=20 * MIB, shared=40 * MIB), 20 * MIB
+    assert largest_on_gpu(one, data, 1000 * MIB, jobs=1) == 7
+    assert largest_on_gpu(one, data, 1075 * MIB, jobs=1) == 8
+    assert largest_on_gpu(one, data, 2000 * MIB, jobs=2) == 7
+    assert largest_on_gpu(one, data, 50 * MIB, jobs=1) == 1
+    assert largest_on_gpu(one, data, 2**50, jobs=1) == LARGEST_ON_GPU
+    assert largest_on_gpu(one, data, None, jobs=1) == LARGEST_ON_GPU
+
+
+def test_a_cpu_has_no_device_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is a GPU, too."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert free_on(torch.device("cpu")) is None

@@ -228,11 +228,14 @@ class Pieces:
             out.print(f"  {'done' if there else 'left'}  {line}", markup=False)
         if failed:
             out.print(f"{failed} runs failed; the same command tries them again.", markup=False)
-        if not all(done):
+        code = code or self._code(done, failed)
+        if code == USAGE:
+            out.print("None of it fits into a call of this length: raise --time-limit.")
+        elif not all(done):
             out.print("To go on:\n  " + shlex.join(["bench", *sys.argv[1:]]), markup=False)
         where = "" if self.store.folder.shown == DEFAULT_RESULTS else f" {shlex.quote(self.store.folder.shown)}"
         out.print(f"Tables, figures, comparisons and a page of what is there:\n  bench report{where}", markup=False)
-        return code or self._code(done, failed)
+        return code
 
     def _code(self, done: Sequence[bool], failed: int) -> int:
         if failed or any(piece.broken for piece in self.pieces):
@@ -240,7 +243,7 @@ class Pieces:
         if all(done):
             return 0
         stuck = self.fresh and all(piece.hopeless or self._done(piece) for piece in self.pieces)
-        return USAGE if stuck else INCOMPLETE  # the same call would never do more
+        return USAGE if stuck else INCOMPLETE  # stuck: the same call would never do more
 
     def _failed(self) -> int:
         runs = [run for piece in self.pieces if not piece.open for run in piece.runs]

@@ -18,7 +18,7 @@ from bench.execution.cohorts import Cohort
 from bench.execution.parcel import pack, work_on
 from bench.execution.provenance import environment
 from bench.execution.worker import Job
-from bench.store.folder import open_folder
+from bench.store.place import open_folder
 
 ANSWER = 30  # seconds within which a scheduler, and at least one worker, must answer
 FORMS = "tcp://SCHEDULER:8786 and local:N (N worker processes of this machine)"

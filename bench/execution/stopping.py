@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from bench.store.folder import is_remote, open_folder
+from bench.store.place import is_remote, open_folder
 
 PATIENCE, REMOTE_PATIENCE = 0.25, 5.0  # seconds between two looks at the flag; where each costs a request
 SAME = 1.0  # seconds within which signals are one request: some tools send a process theirs and its group's

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from bench.errors import UsageError, shorten
 from bench.grid.run import Run
 from bench.store.checkpoints import Checkpoints
-from bench.store.folder import open_folder
 from bench.store.journal import Journal, journal
+from bench.store.place import open_folder
 from bench.store.record import SCHEMA, Record
 
 RUNS = "*/*/*.json"

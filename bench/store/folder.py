@@ -125,23 +125,3 @@ def _fitting(part: str) -> Any:
 
 def in_order(entries: Iterable[Entry]) -> dict[str, Hashable]:
     return {entry.name: entry.stamp for entry in sorted(entries, key=lambda entry: entry.name.split("/"))}
-
-
-def is_remote(root: object) -> bool:
-    """Whether a results folder is named by an address (`s3://bucket/runs`) rather than by a path."""
-    return re.match(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*://", str(root)) is not None
-
-
-def open_folder(root: object) -> Folder:
-    """The folder of a path or an address.
-
-    Raises:
-        UsageError: an address of a kind that nothing installed here understands.
-    """
-    if is_remote(root):
-        from bench.store.remote import RemoteFolder  # fsspec: a slow import that few need
-
-        return RemoteFolder(str(root))
-    from bench.store.local import LocalFolder
-
-    return LocalFolder(str(root).removeprefix("file://"))

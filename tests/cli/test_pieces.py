@@ -128,6 +128,8 @@ def test_what_fits_into_no_call_is_said_and_holds_nothing_up(
     assert left.endswith("50 labels, seeds 0 to 1; about 2.0 h, longer than a call: raise --time-limit")
     again = bench_cli("run", "--suite", mine, "--jobs", "1", "--time-limit", "100s")
     assert again.code == 2  # a loop around it must end
+    assert "None of it fits into a call of this length: raise --time-limit." in again.out
+    assert "To go on" not in again.out
     assert of(again.out, "left") == [left]
 
 

@@ -210,7 +210,8 @@ def test_a_dry_run_refuses_too(name: str, bench_cli: Cli, files: Path) -> None:
 
 
 def test_a_dry_run_refuses_a_loss_that_fails(bench_cli: Cli, files: Path) -> None:
-    words = "run --plugin loss.py --variants toy --labels 20 --seeds 1 --dry-run"
+    plugin = str(files / "loss.py")  # absolute: workers of an earlier test are in another folder
+    words = f"run --plugin {plugin} --variants toy --labels 20 --seeds 1 --dry-run"
     message = refuse(bench_cli, files, words.split())
     assert "variant 'toy' fails: ZeroDivisionError: division by zero (line " in message
     assert " of loss.py)" in message

@@ -68,7 +68,8 @@ def test_variants_alone(nothing_measured: list[tuple[Any, ...]]) -> None:
     assert [call[1:3] for call in nothing_measured if call[0] == "section"] == [(["fm"], "common"), (["fm"], "paper")]
 
 
-def test_a_device(nothing_measured: list[tuple[Any, ...]]) -> None:
+def test_a_device(nothing_measured: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     cuda = torch.device("cuda")
     assert titles(Wanted(device=cuda)) == ["<sections.machine>", "<device.report>"]
     (first,) = [call for call in nothing_measured if call[0] == "report"]
@@ -76,6 +77,7 @@ def test_a_device(nothing_measured: list[tuple[Any, ...]]) -> None:
     assert first[-1] == cuda
     titles(Wanted(variants=["rf"], device=cuda))
     assert nothing_measured[-1][1] == ["rf"]
+    assert [call[1] for call in nothing_measured if call[0] == "machine"] == ["a GPU", "a GPU: rf"]
 
 
 def test_threads_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ class Report:
 def report(wanted: Wanted, say: Callable[[str], None]) -> Report:
     """Measures; `say` gets the report section by section.
 
-    The whole takes about ten minutes on a quiet machine, less than two if `quick`.
+    The whole takes ten to twenty-five minutes, less than two if `quick`.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

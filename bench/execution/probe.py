@@ -95,7 +95,8 @@ def probe(cohort: Cohort, job: Job) -> Probe:
     first = cohort.runs[0]
     with running(first.label, registry.get(first.variant).__module__):
         found = _measured(cohort.runs, job)
-    release_memory()
+    if torch.device(job.device).type == "cuda":
+        release_memory()
     return Probe(start, base, *found[:-1], len(cohort.runs), found[-1])
 
 

@@ -191,7 +191,7 @@ def test_a_piece_that_was_interrupted_goes_on_whatever_it_will_take(
             "--suite",
             mine,
             "--steps",
-            "40",
+            "8",
             "--jobs",
             "1",
             "--checkpoint-every",
@@ -366,6 +366,7 @@ def test_a_report_of_other_code_or_another_machine_is_made_anew(
     with monkeypatch.context() as patch:
         patch.setitem(environment(), "source", "0" * 16)
         assert not has_report(text, CPU)
+    monkeypatch.setattr("bench.execution.dry_run.describe_grid", lambda *_: ("", None))
     assert bench_cli(*words).code == 0
     assert made == []  # a dry run writes nothing
     path.parent.mkdir()

@@ -166,7 +166,7 @@ def test_free_memory_comes_from_the_system(monkeypatch: pytest.MonkeyPatch, tmp_
     assert dry_run.free_memory() is None
 
 
-def test_grid_and_cohorts_are_named_and_nothing_is_written(job: Job, make_runs: MakeRuns, digits: Dataset) -> None:
+def test_grid_and_cohorts_are_named(job: Job, make_runs: MakeRuns, digits: Dataset, probed: list[Cohort]) -> None:
     runs = make_runs("calm", labels="20,50")
     text, found = describe_grid(runs, group(runs[:4], digits, CPU, 1, 3), digits, job, 2)
     assert found is not None
@@ -175,7 +175,6 @@ def test_grid_and_cohorts_are_named_and_nothing_is_written(job: Job, make_runs: 
     assert "2 cohorts on cpu with 2 workers" in text
     assert text.count("calm, common, 20,50 labels: 2 cohorts x 2 runs (vmap): each about") == 1
     assert "core hours" in text
-    assert list(job.results.iterdir()) == []
     text, found = describe_grid(runs, [], digits, job, 2)
     assert "nothing is left to train" in text
     assert found is None

@@ -187,18 +187,8 @@ def test_a_piece_that_was_interrupted_goes_on_whatever_it_will_take(
         patch.setattr("bench.execution.stopping.Orders.overdue", lambda self: _checkpoints(tmp_path) > 0)
         patch.setattr("bench.execution.stopping.PATIENCE", 0.0)
         words = (
-            "run",
-            "--suite",
-            mine,
-            "--steps",
-            "8",
-            "--jobs",
-            "1",
-            "--checkpoint-every",
-            "0",
-            "--time-limit",
-            "100s",
-        )
+            "run", "--suite", mine, "--steps", "8", "--jobs", "1", "--checkpoint-every", "0", "--time-limit", "100s",
+        )  # fmt: skip
         code, out, _ = bench_cli(*words)
     assert code == 3
     assert "Time limit reached" in out

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 CPU = torch.device("cpu")
+BEFORE_ON_GPU = 16  # calls before any is timed: steps of each kind are tried some times, and then captured
 
 
 class Alternative(NamedTuple):
@@ -71,7 +72,8 @@ def measure(alternatives: Mapping[str, Alternative], effort: Effort, device: tor
     idle device to an idle device.
     """
     clock = clock_of(device)
-    calls = {name: _calls(alternative.call, effort.seconds, clock) for name, alternative in alternatives.items()}
+    first = 1 if device.type == "cpu" else BEFORE_ON_GPU
+    calls = {name: _calls(alternative.call, first, effort.seconds, clock) for name, alternative in alternatives.items()}
     seconds: dict[str, list[float]] = {name: [] for name in alternatives}
     wall, start = time.perf_counter(), clock()
     for index in range(effort.rounds):
@@ -99,7 +101,7 @@ def timed(call: Callable[[], object], times: int, clock: Callable[[], float]) ->
     return clock() - start
 
 
-def _calls(call: Callable[[], object], seconds: float, clock: Callable[[], float]) -> int:
-    """How many calls fill a slice of time; the first call, which may set things up, does not count."""
-    call()
+def _calls(call: Callable[[], object], first: int, seconds: float, clock: Callable[[], float]) -> int:
+    """How many calls fill a slice of time; the `first` ones, which may set things up, do not count."""
+    timed(call, first, clock)
     return max(1, round(seconds / max(timed(call, 1, clock), 1e-9)))

@@ -45,7 +45,7 @@ class Setup:
 
 
 def traced(trainer: Trainer) -> Trainer:
-    """The trainer, whose losses are written out from the first step on: a run spends nearly all of its steps so."""
-    if isinstance(trainer.executor, VmapExecutor):
+    """The trainer, whose losses are written out from the first step on, as nearly all of a run's steps are on a CPU."""
+    if isinstance(trainer.executor, VmapExecutor) and trainer.device.type == "cpu":
         trainer.executor.trace_after = 0
     return trainer

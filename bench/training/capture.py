@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -46,7 +46,7 @@ class CudaGraphs:
     """CUDA graphs, which share their memory for intermediate results: no two of them run at the same time."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.stream = device, torch.cuda.Stream(device)
+        self.device, self.stream = device, _stream(device)
         self.pool: Any = None
 
     def trial(self, body: Body) -> str:
@@ -67,11 +67,11 @@ class CudaGraphs:
     def capture(self, body: Body, generators: Sequence[torch.Generator]) -> Callable[[], None]:
         graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
         states = [generator.get_state() for generator in generators]
-        for generator in generators:
-            graph.register_generator_state(generator)
         try:
-            with torch.cuda.device(self.device), torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-                body()
+            with torch.cuda.device(self.device):
+                _register(graph, generators)
+                with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+                    body()
         except Exception as error:
             # where a capture breaks off, torch leaves its stream in place, and the generators waiting for the end
             torch.cuda.set_stream(before)
@@ -83,6 +83,25 @@ class CudaGraphs:
 
     def forget(self) -> None:
         self.pool = None  # it may be gone with the last of its graphs
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """The one on which this process captures: cuBLAS keeps a workspace for each stream that it ever saw."""
+    return torch.cuda.Stream(device)
+
+
+def _register(graph: torch.cuda.CUDAGraph, generators: Sequence[torch.Generator]) -> None:
+    """Lets a replay draw on from the generators. From torch 2.14 on a graph finds them by itself, and this only warns.
+
+    See pytorch/pytorch#176753.
+    """
+    if (register := getattr(graph, "register_generator_state", None)) is None:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for generator in generators:
+            register(generator)
 
 
 def _fresh(device: torch.device, state: torch.Tensor) -> torch.Generator:
@@ -138,9 +157,11 @@ class Captured:
     def _capture(self, kind: Kind, graphs: Graphs, body: Callable[[], Any]) -> None:
         try:
             kind.replay = graphs.capture(partial(kind.run, body), self.generators)
+            return
         except Exception as error:  # a shortcut: whatever it cannot do may not stop a training run
-            self._give_up(shorten(error, 80))
-            kind.run(body)
+            problem = shorten(error, 80)
+        self._give_up(problem)  # out of the handler, whose traceback keeps the memory of what broke off
+        kind.run(body)
 
     def _give_up(self, problem: str) -> None:
         warnings.warn(f"Training goes on without capturing the steps of {self.name}: {problem}", stacklevel=2)

@@ -64,8 +64,11 @@ def build(spec: Adam | SGD, flats: Sequence[Tensor], lr: float, capturable: bool
     With `capturable` its learning rate is a tensor beside them, float32 as torch's fused kernels want it.
     """
     optimiser = _build(spec, flats, lr, capturable)
-    for group in optimiser.param_groups if capturable else ():
-        group["lr"] = torch.full((), lr, dtype=torch.float32, device=flats[0].device)
+    if capturable:
+        for group in optimiser.param_groups:
+            group["lr"] = torch.full((), lr, dtype=torch.float32, device=flats[0].device)
+        # or torch warns of the steps before the capture
+        optimiser._warned_capturable_if_run_uncaptured = True
     return optimiser
 
 

@@ -71,7 +71,7 @@ def test_holm_asks_less_of_further_cells() -> None:
 COMMITTED = Path(__file__).parents[2] / "results" / "gate-digits.json"
 
 
-@pytest.mark.parametrize("how", ["resampled", "normal"])
+@pytest.mark.parametrize("how", [pytest.param("resampled", marks=pytest.mark.slow), "normal"])
 def test_healthy_reruns_of_the_committed_baseline_raise_at_most_two_percent_alarms(how: str) -> None:
     """2,000 reruns of ten seeds: the baseline's runs drawn anew, or a normal of its moments."""
     rng, alarms = np.random.default_rng(0), 0

@@ -95,6 +95,7 @@ def test_all_workers_measure_at_the_same_time(
     assert [kind.seconds for kind in found.kinds] == [15.0]  # the mean of 10 and 20
 
 
+@pytest.mark.slow  # processes begin anew
 def test_a_worker_that_is_killed_is_no_traceback(job: Job, make_runs: MakeRuns, digits: Dataset) -> None:
     cohorts = group(make_runs("doomed"), digits, CPU, 1, None)
     with pytest.raises(UsageError, match=r"killed while it tried a few steps.*--cohort"):

@@ -37,7 +37,6 @@ class Piece:
     Attributes:
         open: whether its length is still to be chosen.
         note: why it was left.
-        hopeless: whether no call of this length can do it.
         broken: whether it cannot be measured, and so not be trained.
     """
 
@@ -47,7 +46,6 @@ class Piece:
     runs: list[Run]
     open: bool
     note: str = ""
-    hopeless: bool = False
     broken: bool = False
 
     def __str__(self) -> str:
@@ -106,7 +104,7 @@ class Pieces:
             if self._done(piece):
                 return True
             if not self._begun(piece) and not self._time_for(seconds := self._seconds(piece)):
-                piece.note, piece.hopeless = self._too_long(seconds), self.fresh
+                piece.note = self._too_long(seconds)
                 return self.fresh
         except UsageError as error:  # its variant cannot take a step: that is no reason to leave the others
             piece.note, piece.broken = printable(str(error)), True
@@ -230,7 +228,7 @@ class Pieces:
             out.print(f"{failed} runs failed; the same command tries them again.", markup=False)
         code = code or self._code(done, failed)
         if code == USAGE:
-            out.print("None of it fits into a call of this length: raise --time-limit.")
+            out.print("Nothing of it could be begun in a call of this length: raise --time-limit.")
         elif not all(done):
             out.print("To go on:\n  " + shlex.join(["bench", *sys.argv[1:]]), markup=False)
         where = "" if self.store.folder.shown == DEFAULT_RESULTS else f" {shlex.quote(self.store.folder.shown)}"
@@ -242,8 +240,7 @@ class Pieces:
             return FAILURE
         if all(done):
             return 0
-        stuck = self.fresh and all(piece.hopeless or self._done(piece) for piece in self.pieces)
-        return USAGE if stuck else INCOMPLETE  # stuck: the same call would never do more
+        return USAGE if self.fresh else INCOMPLETE  # nothing was begun: the same call would never do more
 
     def _failed(self) -> int:
         runs = [run for piece in self.pieces if not piece.open for run in piece.runs]

@@ -128,9 +128,22 @@ def test_what_fits_into_no_call_is_said_and_holds_nothing_up(
     assert left.endswith("50 labels, seeds 0 to 1; about 2.0 h, longer than a call: raise --time-limit")
     again = bench_cli("run", "--suite", mine, "--jobs", "1", "--time-limit", "100s")
     assert again.code == 2  # a loop around it must end
-    assert "None of it fits into a call of this length: raise --time-limit." in again.out
+    assert "Nothing of it could be begun in a call of this length: raise --time-limit." in again.out
     assert "To go on" not in again.out
     assert of(again.out, "left") == [left]
+
+
+def test_a_call_that_only_measures_is_too_short(
+    mine: str, bench_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(self: Any, *_: Any) -> float:
+        monkeypatch.setattr("bench.execution.stopping.Orders.overdue", lambda self: True)
+        return 7200.0
+
+    monkeypatch.setattr(Estimates, "__call__", slow)
+    code, out, _ = bench_cli("run", "--suite", mine, "--jobs", "1", "--time-limit", "100s")
+    assert code == 2
+    assert len(of(out, "left")) == 3
 
 
 def test_what_was_not_measured_is_not_measured_in_the_end(

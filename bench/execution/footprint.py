@@ -58,8 +58,8 @@ def footprint(variant: Variant) -> Footprint | None:
 
 def _footprint(made: Shapes, players: Sequence[Player]) -> Footprint:
     tapes = {player.name: made.tape(player) for player in players}
-    known = [made.images, made.executor.leaves, made.executor.slices, made.batch, made.state, made.variant.constant]
-    known += [net.gradient for net in made.executor.networks.values()]
+    known = [made.images, made.tensors, made.batch, made.state, made.variant.constant]
+    known += [net.gradient for net in made.stacked.values()]
     updates = [_most(partial(made.update, p, Noise(*tapes[p.name])), [*known, tapes[p.name]]) for p in players]
     images = torch.empty(made.variant.evaluation_batch, *made.images.shape[1:])
     evaluation = _most(partial(_without_gradients, made, images), known)
@@ -80,7 +80,7 @@ def _without_gradients(made: Shapes, images: Tensor) -> Tensor:
 
 def _weights(made: Shapes, players: Sequence[Player]) -> int:
     """Of the networks: parameters, gradients and buffers, what optimisers keep, averages, historical means."""
-    networks = made.executor.networks
+    networks = made.stacked
     size = {name: 4 * sum(p[0].numel() for p in net.parameters.values()) for name, net in networks.items()}
     buffers = {name: _bytes(net.buffers) for name, net in networks.items()}
     unique = {player.name: player for player in players}.values()

@@ -18,7 +18,6 @@ from bench.execution.provenance import peak_memory
 from bench.execution.worker import Job, dataset_of, is_lack_of_memory, prepare, release_memory
 from bench.grid import Run
 from bench.training.capture import WARM_UP
-from bench.training.executor import VmapExecutor
 from bench.training.tracing import TRACE_AFTER, write_out
 from bench.training.trainer import Trainer
 
@@ -125,8 +124,8 @@ def _tried(runs: Sequence[Run], job: Job) -> Measured:
     if len(runs) > 1 and trainer.executor.name == "loop":  # which computes one run after the other
         runs = runs[:1]
         trainer, setup = _trainer(runs, job, math.inf)
-    written = isinstance(trainer.executor, VmapExecutor) and trainer.device.type == "cpu"
-    other = _trainer(runs, job, 0)[0] if written and trainer.schedule.steps > TRACE_AFTER else None
+    written = trainer.device.type == "cpu" and trainer.schedule.steps > TRACE_AFTER
+    other = _trainer(runs, job, 0)[0] if written else None
     phases = _phases(trainer, other)
     if trainer.device.type == "cuda":
         trainer.evaluate()  # the first takes longer
@@ -139,8 +138,7 @@ def _trainer(runs: Sequence[Run], job: Job, trace_after: float) -> tuple[Trainer
     device, made = torch.device(job.device), list[Trainer]()
     seconds = _seconds(device, lambda: made.append(prepare(runs, dataset_of(job.data), device, job.data.index_file)[0]))
     trainer = made[0]
-    if isinstance(trainer.executor, VmapExecutor):
-        trainer.executor.trace_after = trace_after
+    trainer.executor.repeated.trace_after = trace_after
     return trainer, seconds
 
 
@@ -164,8 +162,7 @@ def _phases(trainer: Trainer, written: Trainer | None) -> tuple[PhaseTimes, ...]
 
 def _losses(trainer: Trainer) -> int:
     """How many losses have been called."""
-    assert isinstance(trainer.executor, VmapExecutor)
-    return len(trainer.executor.stacked)
+    return len(trainer.executor.repeated.known)
 
 
 def _steps(trainer: Trainer, start: int, end: int) -> tuple[int, float, float]:

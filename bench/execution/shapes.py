@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.training.executor import LoopExecutor, assemble
+from bench.training.executor import assemble, of_run
 from bench.training.noise import CountingNoise, measure
 from bench.training.storage import StackedNetwork, template
 from bench.training.trainer import PART
@@ -43,14 +43,15 @@ class Shapes:
         self.images = torch.empty(task.labelled + task.unlabelled, *task.image_shape)
         variant.constant = variant.constants(self.images.split(PART))
         networks = {name: template(make) for name, make in variant.networks().items()}
-        self.executor = LoopExecutor({name: StackedNetwork(net, [net], META) for name, net in networks.items()})
+        self.stacked = {name: StackedNetwork(net, [net], META) for name, net in networks.items()}
+        self.tensors = {name: of_run({**net.parameters, **net.buffers}, 0) for name, net in self.stacked.items()}
         self.batch, self.state = _batch(draws_of(variant), task.image_shape), variant.state()
         variant.task = replace(task, labelled=None, unlabelled=None)  # type: ignore[arg-type]  # as in training
 
     def networks(self, owned: Sequence[str] = ()) -> Nets:
         """The networks, those that are `owned` with gradients."""
-        own, fixed = self.executor.leaves[0], self.executor.slices[0]
-        return assemble(self.executor.networks, {name: (own if name in owned else fixed)[name] for name in fixed})
+        own = {name: _with_gradients(self.tensors[name], self.stacked[name].shapes) for name in owned}
+        return assemble(self.stacked, {**self.tensors, **own})
 
     def update(self, player: Player, noise: Noise | None = None) -> None:
         """A player's loss and its gradient by the weights of the player's own networks."""
@@ -63,6 +64,10 @@ class Shapes:
         nets = self.networks()
         lengths = measure(lambda noise: player.loss(nets, self.batch, noise, self.state, torch.zeros(())), META)
         return torch.empty(lengths.normal), torch.empty(lengths.uniform)
+
+
+def _with_gradients(tensors: Mapping[str, Tensor], parameters: Iterable[str]) -> dict[str, Tensor]:
+    return {**tensors, **{name: tensors[name].detach().requires_grad_() for name in parameters}}
 
 
 def _batch(draws: Draws, image_shape: tuple[int, ...]) -> Mapping[str, Any]:

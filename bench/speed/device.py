@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.modules.conv import _ConvNd
 
 from bench import registry
 from bench.datasets import Dataset
@@ -26,6 +25,7 @@ from bench.speed.roofline import Cost, cost_of_step
 from bench.speed.rounds import Alternative, Spread
 from bench.speed.setup import BUDGET, Setup
 from bench.speed.tables import cohort, table, verdict
+from bench.training.executor import convolve
 
 STACKED = 40
 THROUGHPUT = {"fm": 20.0, "triple": 5.0}  # at least, in run-steps per run-step of the plain loop
@@ -86,7 +86,7 @@ def measure_variant(setup: Setup, limits: Limits, device: torch.device, stacked:
     loops = {phase: setup.plain(phase, device) for phase in phases}
     cost = roofline.weighted([(share, cost_of_step(loops[phase])) for phase, share in phases.items()])
     networks = [net for loop in loops.values() for net in loop.networks.values()]
-    return Found(result, cost, not any(isinstance(m, _ConvNd) for net in networks for m in net.modules()))
+    return Found(result, cost, not convolve(networks))
 
 
 def section(found: Mapping[str, Found], left_out: Mapping[str, str], what: str) -> str:

@@ -11,7 +11,6 @@ from bench.grid import task_of
 from bench.speed.phases import only
 from bench.speed.plain import PlainLoop
 from bench.speed.rounds import CPU
-from bench.training.executor import VmapExecutor
 from bench.training.trainer import Trainer
 from bench.variant import Recipe, Variant
 
@@ -46,6 +45,6 @@ class Setup:
 
 def traced(trainer: Trainer) -> Trainer:
     """The trainer, whose losses are written out from the first step on, as nearly all of a run's steps are on a CPU."""
-    if isinstance(trainer.executor, VmapExecutor) and trainer.device.type == "cpu":
-        trainer.executor.trace_after = 0
+    if trainer.device.type == "cpu":
+        trainer.executor.repeated.trace_after = 0
     return trainer

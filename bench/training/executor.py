@@ -1,9 +1,12 @@
-"""Two ways to run one loss for every run of a cohort, on the same stacked storage."""
+"""Two ways to run one loss for every run of a cohort, on the same stacked storage.
+
+On a CPU either way is written out as a list of operations after some calls (`bench.training.tracing`).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,7 +23,7 @@ from bench.variant import Nets, Noise
 
 Networks = Mapping[str, StackedNetwork]
 Weights = Mapping[str, Mapping[str, Tensor]]  # network -> parameter or buffer -> [runs, *shape]
-LARGEST_STACKED = 2**17  # elements of a weight; measured on CPU, break-even lies near a 512 x 256 matrix
+LARGEST_STACKED = 2**19  # elements of a weight; reports/performance.md, "Where stacking ends"
 
 
 class Executor(Protocol):
@@ -87,43 +90,24 @@ def predictor(
 
 
 class VmapExecutor:
-    """All runs in one batched computation: pays for tiny networks on a CPU, and on a GPU."""
+    """All runs in one batched computation: pays for small perceptrons on a CPU, and on a GPU."""
 
     name = "vmap"
 
     def __init__(self, networks: Networks, trace_after: float = TRACE_AFTER, precision: Precision = FP32) -> None:
-        self.networks, self.trace_after, self.precision = networks, trace_after, precision
-        self.stacked: dict[tuple[int, frozenset[str]], Repeated] = {}  # by a loss's `id`: an entry keeps it alive
+        self.networks, self.precision = networks, precision
+        self.repeated = Losses(networks, trace_after, lambda loss: vmap(loss, in_dims=(0, 0, 0, 0, None)), precision)
 
     def losses(
         self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        key = (id(loss), owned)
-        if key not in self.stacked:
-            self.stacked[key] = Repeated(self._stacked(loss, owned), self.trace_after, f"the loss {_name(loss)}")
-        own = {name: self.networks[name].parameters for name in owned}
-        fixed = {
-            name: net.buffers if name in owned else {**net.parameters, **net.buffers}
-            for name, net in self.networks.items()
-        }
-        values, logs, new, gradients = self.stacked[key](own, fixed, batch, tape, state, progress)
+        parameters = {name: net.parameters for name, net in self.networks.items()}
+        buffers = {name: net.buffers for name, net in self.networks.items()}
+        weights = _of_owner(owned, parameters, buffers)
+        values, logs, new, gradients = self.repeated(loss, owned)(*weights, batch, tape, state, progress)
         for name in owned:
             self.networks[name].keep_gradients(gradients[name])
         return values, logs, new
-
-    def _stacked(self, loss: Callable[..., Any], owned: frozenset[str]) -> Callable[..., Any]:
-        """The loss of all runs and its gradients `{network: {parameter: [runs, *shape]}}`."""
-        stacked = vmap(objective(self.networks, loss, self.precision), in_dims=(0, 0, 0, 0, None))
-
-        def losses(own: Any, fixed: Any, batch: Any, tape: Tape, state: Any, progress: Tensor) -> Any:
-            leaves = tree_map(lambda value: value.detach().requires_grad_(), own)
-            tensors = {name: {**leaves.get(name, {}), **fixed[name]} for name in self.networks}
-            values, logs, new = stacked(tensors, batch, tape, state, progress)
-            flat, spec = tree_flatten(leaves)
-            gradients = torch.autograd.grad(values.sum(), flat, materialize_grads=True)
-            return values.detach(), _detached(logs), _detached(new), tree_unflatten(gradients, spec)
-
-        return losses
 
     def logits(
         self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor, shared: bool
@@ -139,29 +123,29 @@ class LoopExecutor:
 
     name = "loop"
 
-    def __init__(self, networks: Networks, precision: Precision = FP32) -> None:
+    def __init__(self, networks: Networks, trace_after: float = TRACE_AFTER, precision: Precision = FP32) -> None:
         self.networks, self.precision = networks, precision
+        self.repeated = Losses(networks, trace_after, lambda loss: loss, precision)
         runs = range(next(iter(networks.values())).runs)
-        self.slices = [
-            of_run({name: {**net.parameters, **net.buffers} for name, net in networks.items()}, i) for i in runs
-        ]
-        self.leaves = [
-            {name: {**self.slices[i][name], **net.run_leaves[i]} for name, net in networks.items()} for i in runs
-        ]
+        self.parameters = [of_run({name: net.parameters for name, net in networks.items()}, i) for i in runs]
+        self.buffers = [of_run({name: net.buffers for name, net in networks.items()}, i) for i in runs]
 
     def losses(
         self, loss: Callable[..., Any], owned: frozenset[str], batch: Any, tape: Tape, state: Any, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        one = objective(self.networks, loss, self.precision)
-        for name in owned:
-            self.networks[name].gradient.zero_()
         results = []
-        for i in range(len(self.slices)):
-            tensors = {name: (self.leaves if name in owned else self.slices)[i][name] for name in self.networks}
-            value, logs, new = one(tensors, of_run(batch, i), of_run(tape, i), of_run(state, i), progress)
-            value.backward()
-            results.append((value.detach(), _detached(logs), _detached(new)))
+        for i in self.each():
+            weights = _of_owner(owned, self.parameters[i], self.buffers[i])
+            inputs = (of_run(batch, i), of_run(tape, i), of_run(state, i))
+            *found, gradients = self.repeated(loss, owned)(*weights, *inputs, progress)
+            for name in owned:
+                self.networks[name].keep_gradients(gradients[name], i)
+            results.append(found)
         return _stack(results)
+
+    def each(self) -> Iterator[int]:
+        """The runs, in turn."""
+        yield from range(len(self.parameters))
 
     def logits(
         self, classify: Callable[..., Tensor], parameters: Weights, buffers: Weights, images: Tensor, shared: bool
@@ -169,8 +153,39 @@ class LoopExecutor:
         one = predictor(self.networks, classify, self.precision)
         weights = {name: {**parameters[name], **buffers[name]} for name in self.networks}
         with torch.no_grad():
-            parts = [one(of_run(weights, i), images if shared else images[i]) for i in range(len(self.slices))]
+            parts = [one(of_run(weights, i), images if shared else images[i]) for i in range(len(self.parameters))]
         return torch.stack(parts)
+
+
+class Losses:
+    """What a loss and its gradients are computed with, for each loss and the networks that its player owns."""
+
+    def __init__(
+        self, networks: Networks, trace_after: float, batched: Callable[..., Callable[..., Any]], precision: Precision
+    ) -> None:
+        """`batched` makes the loss of one run that of all that are computed at once."""
+        self.networks, self.trace_after, self.batched, self.precision = networks, trace_after, batched, precision
+        self.known: dict[tuple[int, frozenset[str]], Repeated] = {}  # by a loss's `id`: an entry keeps it alive
+
+    def __call__(self, loss: Callable[..., Any], owned: frozenset[str]) -> Repeated:
+        key = (id(loss), owned)
+        if key not in self.known:
+            self.known[key] = Repeated(self._graded(loss), self.trace_after, f"the loss {_name(loss)}")
+        return self.known[key]
+
+    def _graded(self, loss: Callable[..., Any]) -> Callable[..., Any]:
+        """The loss and its gradients `{network: {parameter: [..., *shape]}}` by all tensors that are its owner's."""
+        batched = self.batched(objective(self.networks, loss, self.precision))
+
+        def graded(own: Any, fixed: Any, batch: Any, tape: Tape, state: Any, progress: Tensor) -> Any:
+            leaves = tree_map(lambda value: value.detach().requires_grad_(), own)
+            tensors = {name: {**leaves.get(name, {}), **fixed[name]} for name in self.networks}
+            values, logs, new = batched(tensors, batch, tape, state, progress)
+            flat, spec = tree_flatten(leaves)
+            gradients = torch.autograd.grad(values.sum(), flat, materialize_grads=True)
+            return values.detach(), _detached(logs), _detached(new), tree_unflatten(gradients, spec)
+
+        return graded
 
 
 def choose(networks: Networks, device: torch.device, precision: Precision = FP32) -> VmapExecutor | LoopExecutor:
@@ -179,17 +194,27 @@ def choose(networks: Networks, device: torch.device, precision: Precision = FP32
     On a CPU stacking pays only while the price of a call, not its arithmetic, is what costs; convolutions lose by it.
     On a GPU the whole step is captured, and a loss too seldom called to be traced.
     """
-    if not stacks([net.template for net in networks.values()], device):
-        return LoopExecutor(networks, precision)
-    return VmapExecutor(networks, TRACE_AFTER if device.type == "cpu" else math.inf, precision)
+    kind = VmapExecutor if stacks([net.template for net in networks.values()], device) else LoopExecutor
+    return kind(networks, TRACE_AFTER if device.type == "cpu" else math.inf, precision)
 
 
 def stacks(templates: Sequence[nn.Module], device: torch.device) -> bool:
     """Whether these networks run under `vmap`."""
     if device.type != "cpu":
         return True
-    convolutions = any(isinstance(m, nn.modules.conv._ConvNd) for t in templates for m in t.modules())
-    return not convolutions and max(p.numel() for t in templates for p in t.parameters()) <= LARGEST_STACKED
+    return not convolve(templates) and max(p.numel() for t in templates for p in t.parameters()) <= LARGEST_STACKED
+
+
+def convolve(networks: Iterable[nn.Module]) -> bool:
+    """Whether any weight is a kernel `[outputs, inputs, height, width]`, in torch's layers or in others."""
+    return any(parameter.dim() == 4 for network in networks for parameter in network.parameters())
+
+
+def _of_owner(owned: frozenset[str], parameters: Weights, buffers: Weights) -> tuple[Weights, Weights]:
+    """The parameters by which gradients are taken, and all other tensors."""
+    own = {name: parameters[name] for name in owned}
+    fixed = {name: buffers[name] if name in owned else {**parameters[name], **buffers[name]} for name in parameters}
+    return own, fixed
 
 
 def _name(loss: Callable[..., Any]) -> str:
@@ -207,7 +232,7 @@ def _detached(tree: Any) -> Any:
     return tree_map(lambda tensor: tensor.detach(), tree)
 
 
-def _stack(results: Sequence[tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]]) -> Any:
+def _stack(results: Sequence[Sequence[Any]]) -> Any:
     values, logs, states = zip(*results, strict=True)
     return torch.stack(values), _stack_dicts(logs), _stack_dicts(states)
 

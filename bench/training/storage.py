@@ -27,8 +27,7 @@ class StackedNetwork:
     """One network of every run of a cohort.
 
     `flat` holds parameter after parameter, each `[runs, *shape]`; `parameters` are views into it. `gradient` has the
-    same layout, so that the optimiser sees one tensor. `run_leaves[i]` are run i's parameters as autograd leaves on the
-    same memory, whose `.grad` are views into `gradient`.
+    same layout, so that the optimiser sees one tensor.
     """
 
     def __init__(self, template: nn.Module, modules: Sequence[nn.Module], device: torch.device) -> None:
@@ -49,10 +48,6 @@ class StackedNetwork:
                 for name, value in module.named_parameters():
                     self.parameters[name][i].copy_(value)
         self.gradients = self.views(self.gradient)
-        self.run_leaves = [
-            {name: _leaf(self.parameters[name][i], self.gradients[name][i]) for name in self.shapes}
-            for i in range(self.runs)
-        ]
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The parameters `[runs, *shape]` inside a tensor of `flat`'s layout."""
@@ -63,10 +58,10 @@ class StackedNetwork:
             start = end
         return found
 
-    def keep_gradients(self, gradients: Mapping[str, Tensor]) -> None:
-        """Takes over the gradients of all parameters, `[runs, *shape]` each."""
+    def keep_gradients(self, gradients: Mapping[str, Tensor], run: int | None = None) -> None:
+        """Takes over the gradients of all parameters: `[runs, *shape]` each, or those of one run, `[*shape]`."""
         for name, value in gradients.items():
-            self.gradients[name].copy_(value)
+            (self.gradients[name] if run is None else self.gradients[name][run]).copy_(value)
 
     def finite(self) -> Tensor:
         """For each run, whether all its parameters are finite: bool `[runs]`."""
@@ -78,12 +73,6 @@ def _places(template: nn.Module) -> list[Place]:
     names = {id(value): name for name, value in (*template.named_parameters(), *template.named_buffers())}
     holders: list[dict[str, Any]] = [h for m in template.modules() for h in (m._parameters, m._buffers)]
     return [Place(h, key, own, names[id(own)]) for h in holders for key, own in h.items() if own is not None]
-
-
-def _leaf(value: Tensor, gradient: Tensor) -> Tensor:
-    leaf = value.detach().requires_grad_()
-    leaf.grad = gradient
-    return leaf
 
 
 def build(constructor: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:

@@ -33,7 +33,7 @@ BF16 = OnCpu("bf16")
 
 
 def executor(networks: Any, stacked: bool, precision: Precision) -> VmapExecutor | LoopExecutor:
-    return VmapExecutor(networks, math.inf, precision) if stacked else LoopExecutor(networks, precision)
+    return (VmapExecutor if stacked else LoopExecutor)(networks, math.inf, precision)
 
 
 @pytest.mark.parametrize("name", ["tf32", "bf16"])

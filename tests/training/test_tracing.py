@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench import registry
 from bench.training import tracing
+from bench.training.executor import LoopExecutor, VmapExecutor
 from bench.training.tracing import Repeated
 from bench.training.trainer import Trainer
 from bench.variant import Recipe
@@ -26,30 +27,35 @@ EVERY_TIME = {"supervised", "fm"}
 
 
 @pytest.mark.usefixtures("no_warning")
+@pytest.mark.parametrize("executor", [VmapExecutor, LoopExecutor])
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in EVERY_TIME else pytest.mark.slow) for n in NAMES])
-def test_a_traced_training_has_the_bits_of_an_untraced_one(name: str, make_trainer: MakeTrainer) -> None:
+def test_a_traced_training_has_the_bits_of_an_untraced_one(
+    name: str, executor: Callable[..., Any], make_trainer: MakeTrainer
+) -> None:
     kind = registry.get(name)
     recipe: Recipe = kind.recipe_for("common", "digits", "grey")
     small = {**recipe.model_dump(), "evaluations": 2, "classifier": (24, 16), "generator": (16, 16)}
     fields = {key: value for key, value in small.items() if key in kind.recipe_type.model_fields and key != "steps"}
     traced, plain = (make_trainer(kind, (0, 1, 2), 12, **fields) for _ in range(2))
-    traced.executor.trace_after = 2
+    for trainer in (traced, plain):
+        trainer.executor = executor(trainer.networks)
+    traced.executor.repeated.trace_after = 2
     for trainer in (traced, plain):
         trainer.train()
     for network, net in plain.networks.items():
         assert torch.equal(net.flat, traced.networks[network].flat)
     assert traced.curves.logs == plain.curves.logs
     assert traced.curves.errors == plain.curves.errors
-    repeated = list(traced.executor.stacked.values())
+    repeated = list(traced.executor.repeated.known.values())
     assert any(entry.calls > 2 for entry in repeated)
     assert all((entry.current is not entry.function) == (entry.calls > 2) for entry in repeated)  # a phase may be short
-    assert all(entry.current is entry.function for entry in plain.executor.stacked.values())
+    assert all(entry.current is entry.function for entry in plain.executor.repeated.known.values())
 
 
 @pytest.mark.usefixtures("no_warning")
 def test_buffers_change_once_per_step_when_the_loss_is_traced(toy: type[Any], make_trainer: MakeTrainer) -> None:
     traced, plain = make_trainer(toy, (0, 1)), make_trainer(toy, (0, 1))
-    traced.executor.trace_after = 2
+    traced.executor.repeated.trace_after = 2
     for trainer in (traced, plain):
         trainer.train()
     before = make_trainer(toy, (0, 1)).networks["classifier"].buffers["norm.running_mean"]

@@ -24,6 +24,9 @@ def speed(
     variants: Annotated[
         str | None, option("--variants", metavar="A,B", help="Measure these beside a plain loop, and nothing else.")
     ] = None,
+    ways: Annotated[
+        bool, option("--ways", help="Measure the ways to compute a cohort beside each other, and nothing else.")
+    ] = False,
     plugin: Annotated[
         list[Path] | None, path_option("--plugin", metavar="FILE.py", help="A file with variants; may be repeated.")
     ] = None,
@@ -44,17 +47,19 @@ def speed(
     names = None if variants is None else parse_names(variants, "--variants")
     for name in names or ():
         registry.get(name)
+    if ways and names is not None:
+        raise UsageError("--ways looks at cohorts of its own. Leave out --variants.")
     place = device_of(device)
     for path, flag in ((output, "--output"), (figure, "--figure")):
         if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
             raise UsageError(f"{flag} {shorten(path)!r}: name a file in an existing folder.")
     if figure is not None:
         check_format(figure, "--figure")
-        if names is not None or place.type != "cpu":
+        if names is not None or ways or place.type != "cpu":
             raise UsageError(
-                "--figure draws a part of the whole report on a CPU. Leave out --variants, or --device cpu."
+                "--figure goes with the whole report on a CPU. Leave out --variants and --ways, or add --device cpu."
             )
-    found = report(Wanted(quick, names, place), lambda line: out.print(line, markup=False))
+    found = report(Wanted(quick, names, place, ways), lambda line: out.print(line, markup=False))
     if output is not None:
         _write(output, found.text)
     if figure is not None:

@@ -11,7 +11,7 @@ import torch
 from bench import registry
 from bench.execution import DataSource
 from bench.execution.provenance import environment
-from bench.speed import device, every, growth, overhead, scale, sections, workers
+from bench.speed import choices, device, every, growth, overhead, scale, sections, workers
 from bench.speed.cases import CaseName, case, fm_products, real_digits, synthetic_mnist
 from bench.speed.every import Limits
 from bench.speed.file import parts, title
@@ -35,11 +35,13 @@ class Wanted:
     Attributes:
         quick: few rounds, few variants, small cohorts.
         variants: these alone, and nothing else; None: the whole report.
+        ways: the ways to compute a cohort, and nothing else.
     """
 
     quick: bool = False
     variants: Sequence[str] | None = None
     device: torch.device = CPU
+    ways: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Report:
 def report(wanted: Wanted, say: Callable[[str], None]) -> Report:
     """Measures; `say` gets the report section by section.
 
-    The whole takes ten to twenty-five minutes, less than two if `quick`.
+    The whole takes ten to twenty-five minutes, the ways ten; either less than two if `quick`.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -81,12 +83,16 @@ def _subject(wanted: Wanted) -> str:
     name = torch.cuda.get_device_name(wanted.device) if wanted.device.type == "cuda" else "a CPU"
     if wanted.variants is not None:
         return f"{name}: {', '.join(wanted.variants)}"
+    if wanted.ways:
+        return f"{name}: ways to compute a cohort{' (quick)' if wanted.quick else ''}"
     return f"{name} (quick)" if wanted.quick and wanted.device.type == "cpu" else name
 
 
 def _sections(wanted: Wanted, growths: dict[str, Growth]) -> Iterator[str]:
     yield sections.machine(_subject(wanted))
-    if wanted.device.type != "cpu":
+    if wanted.ways:
+        yield from choices.report(wanted.device, wanted.quick)
+    elif wanted.device.type != "cpu":
         names = wanted.variants or tuple(device.THROUGHPUT)
         yield device.report(names, "paper", synthetic_mnist(), ON_DEVICE, wanted.device)
     elif wanted.variants is not None:

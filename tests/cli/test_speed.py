@@ -65,7 +65,9 @@ def test_a_plugin_is_measured(bench_cli: Cli, monkeypatch: pytest.MonkeyPatch) -
         ("--output nowhere/speed.md", "--output 'nowhere/speed.md': name a file in an existing folder"),
         ("--figure nowhere/speed.svg", "--figure 'nowhere/speed.svg': name a file in an existing folder"),
         ("--figure speed.txt", "--figure 'speed.txt': allowed endings are .svg, .png, .pdf"),
-        ("--figure speed.svg --variants fm", "--figure draws a part of the whole report"),
+        ("--figure speed.svg --variants fm", "--figure goes with the whole report"),
+        ("--figure speed.svg --ways", "--figure goes with the whole report"),
+        ("--ways --variants fm", "--ways looks at cohorts of its own. Leave out --variants."),
     ],
 )
 def test_refused(bench_cli: Cli, asked: list[Wanted], words: str, message: str) -> None:

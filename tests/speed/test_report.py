@@ -68,6 +68,15 @@ def test_variants_alone(nothing_measured: list[tuple[Any, ...]]) -> None:
     assert [call[1:3] for call in nothing_measured if call[0] == "section"] == [(["fm"], "common"), (["fm"], "paper")]
 
 
+def test_ways_alone(monkeypatch: pytest.MonkeyPatch, nothing_measured: list[tuple[Any, ...]]) -> None:
+    monkeypatch.setattr(package.choices, "report", lambda device, quick: [f"<{device}, {quick}>"])
+    assert titles(Wanted(ways=True)) == ["<sections.machine>", "<cpu, False>"]
+    assert titles(Wanted(ways=True, quick=True)) == ["<sections.machine>", "<cpu, True>"]
+    assert [call[1] for call in nothing_measured if call[0] == "machine"] == [
+        "a CPU: ways to compute a cohort", "a CPU: ways to compute a cohort (quick)",
+    ]  # fmt: skip
+
+
 def test_a_device(nothing_measured: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     cuda = torch.device("cuda")

@@ -1,0 +1,73 @@
+"""Several processes on one device, with stand-ins for what they train."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.speed import crews
+from bench.speed.crews import Crew, at_work, rates, section
+from bench.speed.rounds import CPU
+
+
+def noting(subject: str, runs: int, device: torch.device) -> Callable[[], object]:
+    """Every step adds a line with the process, its runs and its threads to the file `subject`."""
+
+    def step() -> None:
+        with Path(subject).open("a") as file:
+            file.write(f"{os.getpid()} {runs} {torch.get_num_threads()}\n")
+
+    return step
+
+
+def sleeping(subject: str, runs: int, device: torch.device) -> Callable[[], object]:
+    return lambda: time.sleep(0.02)
+
+
+def breaking(subject: str, runs: int, device: torch.device) -> Callable[[], object]:
+    raise torch.OutOfMemoryError
+
+
+def test_every_process_takes_all_steps(tmp_path: Path) -> None:
+    """The first is not counted."""
+    with at_work(Crew(str(tmp_path / "log"), 2, 3), noting, CPU) as ask:
+        ask(4)
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    processes = {pid: [line for line in lines if line[0] == pid] for pid, *_ in lines}
+    assert len(processes) == 2
+    assert str(os.getpid()) not in processes
+    assert all(own == [[pid, "3", "1"]] * 5 for pid, own in processes.items())
+
+
+def test_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 20 ms: two processes with one run do the work of one process with two, in the same time."""
+    monkeypatch.setattr(crews, "SECONDS", 0.1)
+    wanted = [Crew("x", 1, 2), Crew("x", 2, 1)]
+    found = rates(wanted, sleeping, 2, CPU)
+    assert list(found) == wanted
+    assert all(len(own) == 2 and 0 < rate <= 100 for own in found.values() for rate in own)
+
+
+def test_a_process_that_breaks_down_is_no_throughput() -> None:
+    with pytest.raises(RuntimeError, match="broke down"), at_work(Crew("x", 1, 1), breaking, CPU):
+        pass
+
+
+def test_the_same_runs_in_every_crew() -> None:
+    assert crews.crews("x", 30, CPU) == [Crew("x", 1, 30, threads=2), Crew("x", 2, 15, threads=1)]
+    assert crews.crews("x", 40, torch.device("cuda")) == [Crew("x", 1, 40), Crew("x", 2, 20), Crew("x", 4, 10)]
+
+
+def test_rows() -> None:
+    text = section({"a": {Crew("x", 1, 30, 2): [10.0, 20.0], Crew("x", 2, 15): [20.0, 30.0]}}, {"b": "no memory"})
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+    assert rows[1:] == [
+        ["a", "1 x 30", "2", "15.0 (10.0 to 20.0)", "1.00 (1.00 to 1.00)"],
+        ["a", "2 x 15", "1", "25.0 (20.0 to 30.0)", "1.75 (1.50 to 2.00)"],
+    ]
+    assert "- b is left out: no memory." in text

@@ -133,5 +133,5 @@ def section(found: Mapping[str, Mapping[Crew, Sequence[float]]], left_out: Mappi
         "The same runs in one process, as one cohort, or divided among several that share the device. "
         "Run-steps per second of the clock."
     )
-    out = "".join(f"\n- {title} is left out: {reason}." for title, reason in left_out.items())
-    return f"### Several processes\n\n{note}\n{out}\n\n{table(header, rows)}"
+    out = "".join(f"- {title} is left out: {reason}.\n" for title, reason in left_out.items())
+    return f"### Several processes\n\n{note}\n\n" + (f"{out}\n" if out else "") + table(header, rows)

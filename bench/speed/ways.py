@@ -110,12 +110,9 @@ def compare(setup: Setup, runs: int, phase: str | None, effort: Effort, device: 
 
 
 def section(found: Mapping[str, Found]) -> str:
-    """A row per way, two columns per subject, and what is to be said of the rule's choice."""
-    header = [""]
-    for title, own in found.items():
-        header += [f"{title}, {cohort(own.runs)}, ms", "relative"]
-    named = [way for way in WAYS if any(way in {**own.timings.seconds, **own.left_out} for own in found.values())]
-    rows = [[way, *(cell for own in found.values() for cell in _cells(own, way))] for way in named]
+    """A row per way of each subject, and what is to be said of the rule's choice."""
+    header = ("", "way", "ms per run-step", "relative")
+    rows = [row for title, own in found.items() for row in _rows(title, own)]
     verdicts = "\n".join(f"- {title}: {_verdict(own)}" for title, own in found.items())
     return f"## Ways to compute a cohort\n\n{EXPLANATION}\n\n{table(header, rows)}\n{verdicts}\n"
 
@@ -131,11 +128,17 @@ EXPLANATION = (
 )
 
 
-def _cells(own: Found, way: str) -> tuple[str, str]:
-    if way not in own.timings.seconds:
-        return own.left_out.get(way, ""), ""
+def _rows(title: str, own: Found) -> list[tuple[str, ...]]:
+    names = [way for way in WAYS if way in {**own.timings.seconds, **own.left_out}]
+    heads = [f"{title}, {cohort(own.runs)}", *[""] * (len(names) - 1)]
+    return [(head, *_cells(own, way)) for head, way in zip(heads, names, strict=True)]
+
+
+def _cells(own: Found, way: str) -> tuple[str, str, str]:
+    if way in own.left_out:
+        return way, own.left_out[way], ""
     seconds = f"{1e3 * own.timings.of(way).median:.2f}"
-    return seconds, "chosen" if way == own.chosen else own.relative(way).text(2)
+    return way, seconds, "chosen" if way == own.chosen else own.relative(way).text(2)
 
 
 def _verdict(own: Found) -> str:

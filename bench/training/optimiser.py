@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.training.counter import one_more
 from bench.variant import SGD, Adam, Player
 
 CHUNK = 2**17  # elements: five tensors of it stay in the processor's shared cache, and calls cost little beside them
@@ -18,18 +17,10 @@ class EpsInsideAdam(torch.optim.Optimizer):
     """Adam with epsilon under the square root: theta <- theta - lr m^ / sqrt(v^ + eps).
 
     As in the code of Salimans et al. (arXiv:1606.03498); with eps = 1e-8 it acts like an additive epsilon of 1e-4.
-    `capturable` as for torch's Adam: with it a step can be captured.
     """
 
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float,
-        betas: tuple[float, float],
-        eps: float,
-        capturable: bool = False,
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "capturable": capturable})
+    def __init__(self, params: Iterable[Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -38,7 +29,7 @@ class EpsInsideAdam(torch.optim.Optimizer):
                 state = self.state[flat]
                 if not state:
                     state.update(step=0, mean=torch.zeros_like(flat), square=torch.zeros_like(flat))
-                state["step"] = one_more(state["step"], flat.device if group["capturable"] else None)
+                state["step"] += 1
                 _update(flat, flat.grad, state, group)
 
 
@@ -52,10 +43,32 @@ def _update(flat: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[s
         mean.lerp_(g, 1 - beta1)
         square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         root = (square * correction).add_(group["eps"]).sqrt_()
-        if isinstance(step_size, Tensor):
-            theta.addcdiv_(mean * -step_size, root)
-        else:
-            theta.addcdiv_(mean, root, value=-step_size)
+        theta.addcdiv_(mean, root, value=-step_size)
+
+
+class CapturableEpsInsideAdam(torch.optim.Adam):
+    """The same by torch's fused kernel, which a captured step can contain and which reads and writes memory once.
+
+    That kernel has no epsilon under its root, but v + eps (1 - beta2^t) in place of v is the same: divided by
+    1 - beta2^t it is v^ + eps. It obeys v's own rule, v <- beta2 v + (1 - beta2) g^2, if eps (1 - beta2) / beta2 is
+    added before each step.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
+        super().__init__(params, lr, betas, 0.0, fused=True, capturable=True)
+        self.inside = eps
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            beta2 = group["betas"][1]
+            for flat in group["params"]:
+                state = self.state[flat]
+                if not state:
+                    state["step"] = torch.zeros((), device=flat.device)
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(flat), torch.zeros_like(flat)
+                state["exp_avg_sq"].add_(self.inside * (1 - beta2) / beta2)
+        super().step()
 
 
 def build(spec: Adam | SGD, flats: Sequence[Tensor], lr: float, capturable: bool = False) -> torch.optim.Optimizer:
@@ -76,7 +89,7 @@ def _build(spec: Adam | SGD, flats: Sequence[Tensor], lr: float, capturable: boo
     if isinstance(spec, SGD):
         return torch.optim.SGD(flats, lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)
     if spec.eps_inside:
-        return EpsInsideAdam(flats, lr, spec.betas, spec.eps, capturable)
+        return (CapturableEpsInsideAdam if capturable else EpsInsideAdam)(flats, lr, spec.betas, spec.eps)
     return torch.optim.Adam(flats, lr, spec.betas, spec.eps, fused=True, capturable=capturable)
 
 

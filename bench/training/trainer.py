@@ -82,6 +82,7 @@ class Trainer:
         self.phase: Phase | None = None
         self.logs = Sums()
         graphs = CudaGraphs(device) if graphs is None and device.type == "cuda" else graphs
+        self.capturable = graphs is not None  # even where no capture has succeeded: states stay of one kind
         self.captured = Captured(graphs, self.generators, f"variant {variant.name!r}")
         self.diverged_at = torch.full((self.runs,), -1, dtype=torch.int64, device=device)
         self.curves = Curves()
@@ -125,19 +126,19 @@ class Trainer:
 
         Loading a state, which replaces some of them, comes by here, too.
         """
-        self.phase, capturable = phase, self.captured.graphs is not None
+        self.phase = phase
         self.captured.forget()
         for player in phase.players:
             if player.name in phase.fresh or player.name not in self.optimisers:
                 flats = [self.networks[name].flat for name in player.networks]
-                self.optimisers[player.name] = optimiser.build(player.optimiser, flats, player.lr, capturable)
+                self.optimisers[player.name] = optimiser.build(player.optimiser, flats, player.lr, self.capturable)
                 self.owned[player.name] = player.networks
             if player.ema:
                 for name in player.networks:
-                    self.averages.setdefault(name, Average(player.ema, self.networks[name], capturable))
+                    self.averages.setdefault(name, Average(player.ema, self.networks[name], self.capturable))
             if player.historical_weight and player.name not in self.histories:
                 self.histories[player.name] = [
-                    History(player.historical_weight, self.networks[name], capturable) for name in player.networks
+                    History(player.historical_weight, self.networks[name], self.capturable) for name in player.networks
                 ]
 
     def _update(self, player: Player, batch: Any) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,10 +27,6 @@ def noting(subject: str, runs: int, device: torch.device) -> Callable[[], object
     return step
 
 
-def sleeping(subject: str, runs: int, device: torch.device) -> Callable[[], object]:
-    return lambda: time.sleep(0.02)
-
-
 def breaking(subject: str, runs: int, device: torch.device) -> Callable[[], object]:
     raise torch.OutOfMemoryError
 
@@ -45,12 +43,26 @@ def test_every_process_takes_all_steps(tmp_path: Path) -> None:
 
 
 def test_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step takes 20 ms: two processes with one run do the work of one process with two, in the same time."""
-    monkeypatch.setattr(crews, "SECONDS", 0.1)
+    """A step takes 10 ms in either crew, and trains as many runs. Crews take turns, every second time backwards."""
+    asked: list[tuple[int, int]] = []
+
+    @contextmanager
+    def at_work(crew: Crew, *others: Any) -> Iterator[Callable[[int], None]]:
+        def ask(steps: int) -> None:
+            asked.append((crew.processes, steps))
+            time.sleep(0.01 * steps)
+
+        yield ask
+
+    monkeypatch.setattr(crews, "at_work", at_work)
+    monkeypatch.setattr(crews, "SECONDS", 0.05)
     wanted = [Crew("x", 1, 2), Crew("x", 2, 1)]
-    found = rates(wanted, sleeping, 2, CPU)
+    found = rates(wanted, noting, 2, CPU)
     assert list(found) == wanted
-    assert all(len(own) == 2 and 0 < rate <= 100 for own in found.values() for rate in own)
+    assert all(len(own) == 2 and 0 < rate <= 200 for own in found.values() for rate in own)
+    assert [processes for processes, _ in asked] == [1, 2, 1, 2, 2, 1]
+    assert [steps for _, steps in asked[:2]] == [1, 1]
+    assert all(1 <= steps <= 5 for _, steps in asked[2:])
 
 
 def test_a_process_that_breaks_down_is_no_throughput() -> None:

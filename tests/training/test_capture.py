@@ -130,7 +130,7 @@ def test_numbers_on_the_device_make_no_difference_but_rounding(
 ) -> None:
     captured, plain = (trained(make_rich(make_trainer, rich, graphs)) for graphs in (emulation.EmulatedGraphs(), None))
     for name, net in plain.networks.items():
-        assert captured.networks[name].flat.numpy() == pytest.approx(net.flat.numpy(), rel=1e-4, abs=1e-5), name
+        assert captured.networks[name].flat.numpy() == pytest.approx(net.flat.numpy(), rel=1e-4, abs=1e-4), name
     assert captured.averages["classifier"].updates == plain.averages["classifier"].updates == 30
     assert captured.averages["classifier"].parameters()["linear.weight"].numpy() == pytest.approx(
         plain.averages["classifier"].parameters()["linear.weight"].numpy(), rel=1e-4, abs=1e-5
@@ -300,21 +300,6 @@ def test_resumed(at: int, further: int, rich: type[Any], make_trainer: MakeTrain
         assert list(differences(expected, run_states(trained(trainer)))) == []
 
 
-def test_states_saved_without_captures_are_taken_over(
-    rich: type[Any], make_trainer: MakeTrainer, emulation: ModuleType
-) -> None:
-    """Counters that were integers count on as they have to, either way."""
-    for first, then in ((None, emulation.EmulatedGraphs()), (emulation.EmulatedGraphs(), None)):
-        start, resumed = make_rich(make_trainer, rich, first), make_rich(make_trainer, rich, then)
-        whole = trained(make_rich(make_trainer, rich))
-        for _ in range(8):
-            start.step()
-        load_run_states(resumed, run_states(start))
-        resumed.train()
-        for name, net in whole.networks.items():
-            assert resumed.networks[name].flat.numpy() == pytest.approx(net.flat.numpy(), rel=1e-4, abs=1e-5), name
-
-
 # --- going on without ---
 
 
@@ -351,6 +336,21 @@ class Objecting:
         raise AssertionError("captured all the same")
 
     def forget(self) -> None: ...
+
+
+@pytest.mark.filterwarnings("ignore:Training goes on without capturing")
+def test_states_are_of_one_kind_with_and_without_captures(
+    rich: type[Any], make_trainer: MakeTrainer, emulation: ModuleType
+) -> None:
+    """So a run goes on where another process had to give up capturing, in whichever phase that was."""
+    start = make_rich(make_trainer, rich, Objecting())
+    for _ in range(15):
+        start.step()
+    assert start.captured.graphs is None
+    one, other = (make_rich(make_trainer, rich, graphs) for graphs in (emulation.LiveGraphs(), Objecting()))
+    for trainer in (one, other):
+        load_run_states(trainer, run_states(start))
+    assert differ(one, other) == []
 
 
 def test_a_trial_that_finds_a_problem_prevents_the_capture() -> None:

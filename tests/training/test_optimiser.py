@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from bench.training.optimiser import CHUNK, EpsInsideAdam, build
+from bench.training.optimiser import CHUNK, CapturableEpsInsideAdam, EpsInsideAdam, build
 from bench.variant import SGD, Adam, Player
 
 RNG = np.random.default_rng(0)
@@ -34,24 +35,39 @@ def run(optimiser: torch.optim.Optimizer, flat: torch.Tensor, gradients: list[np
         optimiser.step()
 
 
-@pytest.mark.parametrize("capturable", [False, True])
+@pytest.mark.parametrize("kind", [EpsInsideAdam, CapturableEpsInsideAdam])
 @pytest.mark.parametrize("size", [7, CHUNK + 5])
 @pytest.mark.parametrize(("betas", "eps"), [((0.5, 0.999), 1e-8), ((0.0, 0.9), 1e-2)])
-def test_eps_inside_adam_equals_the_loop(size: int, betas: tuple[float, float], eps: float, capturable: bool) -> None:
+def test_eps_inside_adam_equals_the_loop(
+    size: int, betas: tuple[float, float], eps: float, kind: Callable[..., torch.optim.Optimizer]
+) -> None:
     start = RNG.normal(size=size)
     gradients, lrs = [RNG.normal(size=size) for _ in range(6)], [0.1, 0.1, 0.1, 0.03, 0.03, 0.01]
     flat = torch.from_numpy(start.copy())
-    run(EpsInsideAdam([flat], 0.1, betas, eps, capturable), flat, gradients, lrs)
+    run(kind([flat], 0.1, betas, eps), flat, gradients, lrs)
     np.testing.assert_allclose(flat.numpy(), adam_in_numpy(start, gradients, lrs, betas, eps), rtol=1e-10, atol=1e-12)
 
 
 def test_where_epsilon_stands_shows_with_vanishing_gradients() -> None:
     """g = 1e-6 at every step: m = g, v = g^2; inside the root eps = 1e-8 acts like an additive 1e-4."""
-    for eps_inside, step in ((True, 1e-6 / np.sqrt(1e-12 + 1e-8)), (False, 1e-6 / (1e-6 + 1e-8))):
+    inside, outside = 1e-6 / np.sqrt(1e-12 + 1e-8), 1e-6 / (1e-6 + 1e-8)
+    for eps_inside, capturable, step in ((True, False, inside), (True, True, inside), (False, False, outside)):
         flat = torch.zeros(64)
-        optimiser = build(Adam(eps_inside=eps_inside), [flat], 1.0)
+        optimiser = build(Adam(eps_inside=eps_inside), [flat], 1.0, capturable)
         run(optimiser, flat, [np.full(64, 1e-6)] * 3, [1.0] * 3)
         assert flat[0].item() == pytest.approx(-3 * step, rel=1e-4)
+
+
+def test_both_kinds_agree_over_many_steps_of_single_precision() -> None:
+    """Where gradients are as small as epsilon, and where they are large; the last elements never get any."""
+    scales = np.repeat([1e-6, 1e-4, 1e-2, 1.0, 0.0], 64)
+    gradients = [(RNG.normal(size=scales.size) * scales).astype(np.float32) for _ in range(300)]
+    flats = [torch.zeros(scales.size) for _ in range(2)]
+    for flat, capturable in zip(flats, (False, True), strict=True):
+        run(build(Adam((0.5, 0.999), eps_inside=True), [flat], 0.01, capturable), flat, gradients, [0.01] * 300)
+    assert flats[1].numpy() == pytest.approx(flats[0].numpy(), rel=1e-3, abs=1e-5)
+    assert not flats[0][-64:].any()
+    assert not flats[1][-64:].any()
 
 
 def test_the_other_kind_is_the_librarys() -> None:
@@ -63,16 +79,17 @@ def test_the_other_kind_is_the_librarys() -> None:
     assert ours.numpy() == pytest.approx(theirs.detach().numpy(), rel=1e-5)
 
 
+@pytest.mark.parametrize("capturable", [False, True])
 @pytest.mark.parametrize("eps_inside", [True, False])
-def test_state_is_saved_and_restored(eps_inside: bool) -> None:
+def test_state_is_saved_and_restored(eps_inside: bool, capturable: bool) -> None:
     gradients = [RNG.normal(size=64).astype(np.float32) for _ in range(6)]
     whole, parts = torch.ones(64), torch.ones(64)
     spec = Adam(eps_inside=eps_inside)
-    run(build(spec, [whole], 0.1), whole, gradients, [0.1] * 6)
-    first = build(spec, [parts], 0.1)
+    run(build(spec, [whole], 0.1, capturable), whole, gradients, [0.1] * 6)
+    first = build(spec, [parts], 0.1, capturable)
     run(first, parts, gradients[:3], [0.1] * 3)
     saved = copy.deepcopy(first.state_dict())
-    second = build(spec, [parts], 0.1)
+    second = build(spec, [parts], 0.1, capturable)
     second.load_state_dict(saved)
     run(second, parts, gradients[3:], [0.1] * 3)
     assert torch.equal(parts, whole)

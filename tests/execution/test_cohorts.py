@@ -55,7 +55,7 @@ def test_a_given_size_is_the_largest(
 
 
 def test_large_networks_train_alone_on_a_cpu(digits: Dataset, make_runs: MakeRuns) -> None:
-    runs = make_runs("fm", protocol="paper", seeds="4")
+    runs = make_runs("fm", protocol="paper", seeds="4", settings=["fm.classifier=[1000,1000]"])
     assert sizes(group(runs, digits, CPU, jobs=1, size=None)) == [1] * 4
     assert sizes(group(runs, digits, torch.device("cuda"), jobs=1, size=None)) == [4]
 

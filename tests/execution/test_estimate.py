@@ -187,5 +187,6 @@ def test_a_probe_goes_into_every_phase_and_writes_losses_out(job: Job, make_runs
     assert (found.executor, found.timed, found.evaluations) == ("vmap", 3, 3)
     short = probe(Cohort("triple", tuple(make_runs("triple", steps=20))), job)
     assert [(p.steps, p.written) for p in short.phases] == [(10, 10), (10, 10)]
-    large = probe(Cohort("fm", tuple(make_runs("fm", protocol="paper", steps=4))), job)
+    wide = ["fm.classifier=[1000,1000]"]
+    large = probe(Cohort("fm", tuple(make_runs("fm", protocol="paper", settings=wide, steps=4))), job)
     assert (large.executor, large.runs, large.timed) == ("loop", 3, 1)

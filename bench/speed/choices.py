@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from bench.execution.worker import release_memory
 from bench.speed import crews, ways
 from bench.speed.every import STACKED
 from bench.speed.rounds import Effort
@@ -23,10 +24,11 @@ def report(device: torch.device, quick: bool) -> Iterator[str]:
         for name, subject in SUBJECTS.items()
         if device.type in subject.runs and (name in QUICK_SUBJECTS or not quick)
     }
-    found = {
-        subject.title: ways.compare(subject.setup(), subject.runs[device.type], subject.phase(), effort, device)
-        for subject in chosen.values()
-    }
+    found = {}
+    for subject in chosen.values():
+        runs = subject.runs[device.type]
+        found[subject.title] = ways.compare(subject.setup(), runs, subject.phase(), effort, device)
+        release_memory()  # which the next ones, and other processes, may need
     yield ways.section(found)
     if device.type == "cpu":
         setups = [widened(factor) for factor in (WIDTHS[1:3] if quick else WIDTHS)]

@@ -17,6 +17,7 @@ from bench.speed.tables import table
 SECONDS = 1.0  # of a round
 WARM_UP = 16  # steps before any is timed: a GPU captures them meanwhile
 PATIENCE = 600.0  # seconds until a process that does not answer is given up
+LAST_WORDS = 10.0  # seconds that it has to end by itself
 
 Ask = Callable[[int], None]  # returns when all processes have trained so many steps
 Trainers = Callable[[str, int, torch.device], Callable[[], object]]  # subject, runs, device: what trains a step
@@ -63,6 +64,8 @@ def at_work(crew: Crew, trainers: Trainers, device: torch.device) -> Iterator[As
         for line in lines:
             line.close()
         for worker in workers:
+            worker.join(LAST_WORDS)
+            worker.kill()
             worker.join()
 
 

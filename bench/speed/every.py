@@ -18,11 +18,13 @@ from bench.speed.plain import PlainLoop
 from bench.speed.rounds import CPU, Alternative, Effort, Timings, clock_of, measure, timed, weighted
 from bench.speed.setup import BUDGET, Setup
 from bench.speed.tables import cohort, table, verdict
+from bench.training.trainer import Trainer
 from bench.variant import Variant
 
 PLAIN, STACKED = "plain loop", 15
 LEAST_SHARE = 0.02  # of the steps: shorter phases are not measured
-AT_MOST = {"vmap": 0.5, "loop": 1.1}  # time per run-step relative to the plain loop's
+LOOP, STACK, LARGE_STACK = 1.1, 0.5, 0.8  # at most, in time per run-step relative to the plain loop's
+LARGE = 2**17  # elements of a weight, above which arithmetic and not calls takes the time
 
 
 class Limits(NamedTuple):
@@ -41,6 +43,7 @@ class Result:
     timings: Timings
     covered: float  # share of the steps that the measured phases have
     largest: int  # runs of the largest cohort: the one that the target is about
+    most: float  # the target: time per run-step relative to the plain loop's
 
 
 class TooLongError(Exception):
@@ -69,7 +72,16 @@ def measure_setup(
         alternatives = {cohort(trainer.runs): Alternative(trainer.step, trainer.runs) for trainer in trainers}
         alternatives |= {PLAIN: Alternative(plain.step), **(beside or {})}
         found.append((share, measure(alternatives, limits.effort, device)))
-    return Result(trainers[0].executor.name, weighted(found), sum(covered.values()), trainers[-1].runs)
+    first, share = trainers[0], sum(covered.values())
+    return Result(first.executor.name, weighted(found), share, trainers[-1].runs, at_most(first))
+
+
+def at_most(trainer: Trainer) -> float:
+    """The target for a cohort of its sort."""
+    if trainer.executor.name == "loop":
+        return LOOP
+    largest = max(p[0].numel() for net in trainer.networks.values() for p in net.parameters.values())
+    return STACK if largest <= LARGE else LARGE_STACK
 
 
 def measured_phases(setup: Setup, limits: Limits) -> dict[str, float]:
@@ -156,7 +168,7 @@ def naming(kind: type[Variant]) -> Iterator[None]:
 
 
 def _row(name: str, result: Result) -> tuple[str, ...]:
-    timings, most = result.timings, AT_MOST[result.executor]
+    timings = result.timings
     cells = [name if result.covered > 0.9995 else f"{name} ({result.covered:.1%} of steps)", result.executor]
     cells.append(f"{1e3 * timings.of(PLAIN).median:.2f}")
     for runs in (1, STACKED):
@@ -164,5 +176,5 @@ def _row(name: str, result: Result) -> tuple[str, ...]:
         cells.append(f"{1e3 * timings.of(cohort(runs)).median:.2f}" if there else "")
         cells.append(timings.ratio(cohort(runs), PLAIN).text(2) if there else "")
     largest = cohort(result.largest)
-    met = timings.ratio(largest, PLAIN).median <= most
-    return (*cells, f"{largest}: at most {most}", verdict(met))
+    met = timings.ratio(largest, PLAIN).median <= result.most
+    return (*cells, f"{largest}: at most {result.most}", verdict(met))

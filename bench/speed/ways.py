@@ -10,7 +10,7 @@ import torch
 
 from bench.speed.branches import BranchExecutor
 from bench.speed.convolutions import Convolution, channels_last, convolving, unfolded
-from bench.speed.rounds import CPU, Alternative, Effort, Spread, Timings, measure
+from bench.speed.rounds import BEFORE_ON_GPU, CPU, Alternative, Effort, Spread, Timings, measure
 from bench.speed.setup import Setup, traced
 from bench.speed.tables import cohort, table
 from bench.training.executor import Executor, LoopExecutor, VmapExecutor, convolve, stacks
@@ -88,7 +88,9 @@ class Found:
 
     @property
     def faster(self) -> list[str]:
-        """Ways that are faster than the chosen one: by `GAIN`, and in every round."""
+        """Ways that are faster than the chosen one: by `GAIN`, and in every round; none where that was not measured."""
+        if self.chosen in self.left_out:
+            return []
         found = {way: self.relative(way) for way in self.timings.seconds}
         return [way for way, ratio in found.items() if ratio.median < 1 - GAIN and ratio.high < 1]
 
@@ -102,8 +104,12 @@ def compare(setup: Setup, runs: int, phase: str | None, effort: Effort, device: 
             continue
         try:
             trainer = Computed(setup.variant, setup.recipe, setup.dataset, way).trainer(runs, phase, device)
-            trainer.step()
-            alternatives[name] = Alternative(trainer.step, runs)
+            for _ in range(BEFORE_ON_GPU if device.type == "cuda" else 1):
+                trainer.step()
+            if trainer.capturable and trainer.captured.graphs is None:
+                left_out[name] = "not captured"
+            else:
+                alternatives[name] = Alternative(trainer.step, runs)
         except torch.OutOfMemoryError:
             left_out[name] = "out of memory"
     return Found(measure(alternatives, effort, device), STACKED if stacks(networks, device) else LOOP, runs, left_out)
@@ -138,11 +144,15 @@ def _cells(own: Found, way: str) -> tuple[str, str, str]:
     if way in own.left_out:
         return way, own.left_out[way], ""
     seconds = f"{1e3 * own.timings.of(way).median:.2f}"
-    return way, seconds, "chosen" if way == own.chosen else own.relative(way).text(2)
+    if way == own.chosen or own.chosen in own.left_out:
+        return way, seconds, "chosen" if way == own.chosen else ""
+    return way, seconds, own.relative(way).text(2)
 
 
 def _verdict(own: Found) -> str:
     faster = own.faster
+    if own.chosen in own.left_out:
+        return f"chosen is {own.chosen}, which could not be measured: {own.left_out[own.chosen]}."
     if not faster:
         return f"chosen is {own.chosen}; no other way is faster."
     return f"chosen is {own.chosen}; faster: {', '.join(faster)}."

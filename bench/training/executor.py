@@ -206,8 +206,12 @@ def stacks(templates: Sequence[nn.Module], device: torch.device) -> bool:
 
 
 def convolve(networks: Iterable[nn.Module]) -> bool:
-    """Whether any weight is a kernel `[outputs, inputs, height, width]`, in torch's layers or in others."""
-    return any(parameter.dim() == 4 for network in networks for parameter in network.parameters())
+    """Whether a layer is one of torch's convolutions, or a weight a kernel `[outputs, inputs, height, width]`."""
+    return any(
+        isinstance(module, nn.modules.conv._ConvNd) or any(p.dim() == 4 for p in module.parameters(recurse=False))
+        for network in networks
+        for module in network.modules()
+    )
 
 
 def _of_owner(owned: frozenset[str], parameters: Weights, buffers: Weights) -> tuple[Weights, Weights]:

@@ -11,7 +11,7 @@ from bench import registry
 from bench.datasets import Dataset
 from bench.speed import every
 from bench.speed.cases import case
-from bench.speed.every import Limits, Result, TooLongError, measure_setup, measured_phases, section
+from bench.speed.every import Limits, Result, TooLongError, at_most, measure_setup, measured_phases, section
 from bench.speed.phases import only, shares
 from bench.speed.rounds import Effort, Timings, weighted
 from bench.speed.setup import Setup
@@ -79,7 +79,7 @@ def test_long_steps_are_refused(digits: Dataset) -> None:
 
 def result(executor: str, plain: float, one: float, many: float | None) -> Result:
     seconds = {"plain loop": [plain], "cohort of 1": [one]} | ({} if many is None else {"cohort of 15": [many]})
-    return Result(executor, Timings(seconds, 1.0), 0.993, 1 if many is None else 15)
+    return Result(executor, Timings(seconds, 1.0), 0.993, 1 if many is None else 15, 1.1 if many is None else 0.5)
 
 
 def test_section(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +101,14 @@ def test_section(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
         ["triple (99.3% of steps)", "loop", plain, "2.20", "1.10 (1.10 to 1.10)", "", "",
          "cohort of 1: at most 1.1", "met"],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "most"), [(256, 0.5), (2048, 0.5), (2049, 0.8), (8192, 0.8), (8193, 1.1)])
+def test_the_target_depends_on_the_size(width: int, most: float, digits: Dataset) -> None:
+    """The largest weight is one of 64 x `width`."""
+    chosen = setup("supervised", digits)
+    wide = replace(chosen, recipe=chosen.recipe.model_copy(update={"classifier": (width, 8)}))
+    assert at_most(wide.trainer(1)) == most
 
 
 def test_a_trainer_of_one_phase_stays_in_it(digits: Dataset) -> None:

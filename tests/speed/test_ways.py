@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from bench import registry
 from bench.speed import choices, crews, subjects, ways
 from bench.speed.cases import case, synthetic_mnist
+from bench.speed.convolutions import Geometry
 from bench.speed.crews import Crew
 from bench.speed.rounds import CPU, Effort, Timings
 from bench.speed.setup import Setup
@@ -33,8 +35,16 @@ def small() -> Setup:
 
 @pytest.mark.parametrize("name", [name for name, way in WAYS.items() if not way.branches and name != LOOP])
 @pytest.mark.filterwarnings("error:Training goes on without")
-def test_every_way_trains_alike(name: str) -> None:
-    setup = small()
+def test_every_way_trains_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Geometry] = []
+
+    def counted(x: Any, weight: Any, bias: Any, how: Geometry) -> Any:
+        calls.append(how)
+        return convolution(x, weight, bias, how)  # type: ignore[misc]
+
+    setup, convolution = small(), WAYS[name].convolution
+    if convolution is not None:
+        monkeypatch.setitem(ways.WAYS, name, replace(WAYS[name], convolution=counted))
     one, other = (
         Computed(setup.variant, setup.recipe, setup.dataset, WAYS[way]).trainer(2, "pretraining")
         for way in (LOOP, name)
@@ -44,6 +54,7 @@ def test_every_way_trains_alike(name: str) -> None:
     own, expected = (trainer.networks["classifier"].gradient for trainer in (other, one))
     assert torch.allclose(own, expected, rtol=1e-3, atol=1e-5)
     assert not torch.equal(own, torch.zeros_like(own))
+    assert bool(calls) == (convolution is not None)
 
 
 def test_ways_that_are_none_are_left_out() -> None:
@@ -117,6 +128,14 @@ def made_up(**ways: list[float]) -> Found:
 )
 def test_faster_is_what_saves_time_in_every_round(stacked: list[float], faster: list[str]) -> None:
     assert made_up(loop=[1.0, 1.0, 1.0], stacked=stacked).faster == faster
+
+
+def test_a_choice_that_could_not_be_measured() -> None:
+    found = Found(Timings({STACKED: [0.001]}, 1.0), LOOP, 4, {LOOP: "out of memory"})
+    assert found.faster == []
+    text = section({"a": found})
+    assert f"- a: chosen is {LOOP}, which could not be measured: out of memory." in text
+    assert re.search(rf"\| {STACKED} +\| 1.00 +\| +\|", text)
 
 
 def test_rows_and_verdicts() -> None:

@@ -130,7 +130,9 @@ def test_numbers_on_the_device_make_no_difference_but_rounding(
 ) -> None:
     captured, plain = (trained(make_rich(make_trainer, rich, graphs)) for graphs in (emulation.EmulatedGraphs(), None))
     for name, net in plain.networks.items():
-        assert captured.networks[name].flat.numpy() == pytest.approx(net.flat.numpy(), rel=1e-4, abs=1e-4), name
+        assert captured.networks[name].flat.numpy() == pytest.approx(net.flat.numpy(), rel=1e-4, abs=1e-4), (
+            name
+        )  # two ways to put epsilon
     assert captured.averages["classifier"].updates == plain.averages["classifier"].updates == 30
     assert captured.averages["classifier"].parameters()["linear.weight"].numpy() == pytest.approx(
         plain.averages["classifier"].parameters()["linear.weight"].numpy(), rel=1e-4, abs=1e-5

@@ -48,6 +48,7 @@ def test_large_weights_and_convolutions_run_in_a_loop_on_a_cpu() -> None:
     assert not stacks([small, large], CPU)
     assert not stacks([small, nn.Sequential(nn.Conv2d(1, 1, 1))], CPU)
     assert not stacks([nn.ConvTranspose2d(1, 1, 1)], CPU)
+    assert not stacks([nn.Conv1d(1, 1, 3)], CPU)
     assert not stacks([small, WeightNormConv(1, 1, 3)], CPU)
     assert not stacks([WeightNormDeconv(1, 1)], CPU)
     assert stacks([large, nn.Conv2d(1, 1, 1)], torch.device("cuda"))

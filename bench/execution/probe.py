@@ -121,12 +121,13 @@ def _measured(runs: Sequence[Run], job: Job) -> Measured:
 
 def _tried(runs: Sequence[Run], job: Job) -> Measured:
     trainer, setup = _trainer(runs, job, math.inf)
+    calls = 1  # of a loss in a step of the whole cohort
     if len(runs) > 1 and trainer.executor.name == "loop":  # which computes one run after the other
-        runs = runs[:1]
+        runs, calls = runs[:1], len(runs)
         trainer, setup = _trainer(runs, job, math.inf)
     written = trainer.device.type == "cpu" and trainer.schedule.steps > TRACE_AFTER
     other = _trainer(runs, job, 0)[0] if written else None
-    phases = _phases(trainer, other)
+    phases = _phases(trainer, other, math.ceil(TRACE_AFTER / calls))
     if trainer.device.type == "cuda":
         trainer.evaluate()  # the first takes longer
     evaluation, evaluations = _seconds(trainer.device, trainer.evaluate), len(trainer.schedule.evaluations)
@@ -142,8 +143,8 @@ def _trainer(runs: Sequence[Run], job: Job, trace_after: float) -> tuple[Trainer
     return trainer, seconds
 
 
-def _phases(trainer: Trainer, written: Trainer | None) -> tuple[PhaseTimes, ...]:
-    """Each phase; `written` is a trainer whose losses are written out at their first call."""
+def _phases(trainer: Trainer, written: Trainer | None, after: int) -> tuple[PhaseTimes, ...]:
+    """Each phase; `written` is a trainer whose losses are written out at once, not `after` so many steps."""
     found, start = [], 0
     for end in trainer.schedule.ends:
         if end == start:
@@ -151,10 +152,10 @@ def _phases(trainer: Trainer, written: Trainer | None) -> tuple[PhaseTimes, ...]
         steps = end - start
         warm, first, step = _steps(trainer, start, end)
         until, later = steps, step
-        if written is not None and steps > TRACE_AFTER:
+        if written is not None and steps > after:
             before = _losses(written)
             warm, first, later = _steps(written, start, end)
-            until = TRACE_AFTER if _losses(written) > before else 0  # 0: those of an earlier phase
+            until = after if _losses(written) > before else 0  # 0: those of an earlier phase
         found.append(PhaseTimes(steps, warm, until, first, step, later))
         start = end
     return tuple(found)

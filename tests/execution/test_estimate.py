@@ -188,5 +188,6 @@ def test_a_probe_goes_into_every_phase_and_writes_losses_out(job: Job, make_runs
     short = probe(Cohort("triple", tuple(make_runs("triple", steps=20))), job)
     assert [(p.steps, p.written) for p in short.phases] == [(10, 10), (10, 10)]
     wide = ["fm.classifier=[1000,1000]"]
-    large = probe(Cohort("fm", tuple(make_runs("fm", protocol="paper", settings=wide, steps=4))), job)
+    large = probe(Cohort("fm", tuple(make_runs("fm", protocol="paper", settings=wide, steps=120))), job)
     assert (large.executor, large.runs, large.timed) == ("loop", 3, 1)
+    assert [(p.steps, p.written) for p in large.phases] == [(120, 34)]  # 34 steps of three runs call a loss 102 times

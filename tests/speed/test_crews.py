@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,25 +17,37 @@ import torch
 from bench.speed import crews
 from bench.speed.crews import Crew, at_work, rates, section
 from bench.speed.rounds import CPU
+from bench.speed.subjects import stepping
 
+STEPS = """
+import os
+from pathlib import Path
+import torch
 
-def noting(subject: str, runs: int, device: torch.device) -> Callable[[], object]:
-    """Every step adds a line with the process, its runs and its threads to the file `subject`."""
-
-    def step() -> None:
+def noting(subject, runs, device):
+    def step():
         with Path(subject).open("a") as file:
-            file.write(f"{os.getpid()} {runs} {torch.get_num_threads()}\n")
-
+            file.write(f"{os.getpid()} {runs} {torch.get_num_threads()}\\n")
     return step
 
-
-def breaking(subject: str, runs: int, device: torch.device) -> Callable[[], object]:
+def breaking(subject, runs, device):
+    Path(subject).touch()
     raise torch.OutOfMemoryError
+"""
 
 
-def test_every_process_takes_all_steps(tmp_path: Path) -> None:
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module that other processes find, too. Every step of `noting` adds a line to the file `subject`."""
+    (tmp_path / "steps_of_crews.py").write_text(STEPS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("steps_of_crews")
+    del sys.modules["steps_of_crews"]
+
+
+def test_every_process_takes_all_steps(steps: Any, tmp_path: Path) -> None:
     """The first is not counted."""
-    with at_work(Crew(str(tmp_path / "log"), 2, 3), noting, CPU) as ask:
+    with at_work(Crew(str(tmp_path / "log"), 2, 3), steps.noting, CPU) as ask:
         ask(4)
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
     processes = {pid: [line for line in lines if line[0] == pid] for pid, *_ in lines}
@@ -57,7 +71,7 @@ def test_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crews, "at_work", at_work)
     monkeypatch.setattr(crews, "SECONDS", 0.05)
     wanted = [Crew("x", 1, 2), Crew("x", 2, 1)]
-    found = rates(wanted, noting, 2, CPU)
+    found = rates(wanted, stepping, 2, CPU)
     assert list(found) == wanted
     assert all(len(own) == 2 and 0 < rate <= 200 for own in found.values() for rate in own)
     assert [processes for processes, _ in asked] == [1, 2, 1, 2, 2, 1]
@@ -65,9 +79,11 @@ def test_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(1 <= steps <= 5 for _, steps in asked[2:])
 
 
-def test_a_process_that_breaks_down_is_no_throughput() -> None:
-    with pytest.raises(RuntimeError, match="broke down"), at_work(Crew("x", 1, 1), breaking, CPU):
+def test_a_process_that_breaks_down_is_no_throughput(steps: Any, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    with pytest.raises(RuntimeError, match="broke down"), at_work(Crew(str(begun), 1, 1), steps.breaking, CPU):
         pass
+    assert begun.exists()
 
 
 def test_the_same_runs_in_every_crew() -> None:

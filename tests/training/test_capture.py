@@ -363,14 +363,22 @@ class Objecting:
 
 @pytest.mark.filterwarnings("ignore:Training goes on without capturing")
 def test_states_are_of_one_kind_with_and_without_captures(
-    rich: type[Any], make_trainer: MakeTrainer, emulation: ModuleType
+    toy: type[Any], make_trainer: MakeTrainer, emulation: ModuleType
 ) -> None:
-    """So a run goes on where another process had to give up capturing, in whichever phase that was."""
-    start = make_rich(make_trainer, rich, Objecting())
+    """A run goes on where another process gave up capturing, though its second optimiser was made after that."""
+
+    def phases(self: Any) -> tuple[Phase, ...]:
+        early = Player("early", ("classifier",), self.loss, 0.01)
+        late = Player("late", ("other",), linear, 0.01, Adam(eps_inside=True))
+        return Phase("one", 1, (early,)), Phase("two", 1, (late,))
+
+    kind = type("Phased", (toy,), {"phases": phases})
+    start, one, other = (
+        make_trainer(kind, steps=20, graphs=graphs) for graphs in (Objecting(), emulation.LiveGraphs(), Objecting())
+    )
     for _ in range(15):
         start.step()
     assert start.captured.graphs is None
-    one, other = (make_rich(make_trainer, rich, graphs) for graphs in (emulation.LiveGraphs(), Objecting()))
     for trainer in (one, other):
         load_run_states(trainer, run_states(start))
     assert differ(one, other) == []

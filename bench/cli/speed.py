@@ -57,7 +57,8 @@ def speed(
         check_format(figure, "--figure")
         if names is not None or ways or place.type != "cpu":
             raise UsageError(
-                "--figure goes with the whole report on a CPU. Leave out --variants and --ways, or add --device cpu."
+                "--figure goes with the whole report on a CPU. Leave out --variants and --ways; "
+                "on a machine with a GPU add --device cpu."
             )
     found = report(Wanted(quick, names, place, ways), lambda line: out.print(line, markup=False))
     if output is not None:

@@ -110,8 +110,8 @@ class Computing(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        read: Any = {F.conv2d: _plain, F.conv_transpose2d: _transposed}.get(func)
-        if read is None or (found := read(*args, **kwargs)) is None:
+        found = _read(func, args, kwargs)
+        if found is None:
             return func(*args, **kwargs)
         if self.stacked:
             return _OfStack.apply(self.convolution, *found)
@@ -148,30 +148,20 @@ def _pair(value: int | Sequence[int]) -> Pair:
     return first, second
 
 
-def _plain(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Any:
-    if groups != 1 or _pair(dilation) != (1, 1) or isinstance(padding, str):
-        return None
-    return x, weight, bias, Geometry(_pair(stride), _pair(padding))
+_NAMES = {
+    F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    F.conv_transpose2d: ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+}
+_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
 
 
-def _transposed(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Any:
-    if groups != 1 or _pair(dilation) != (1, 1):
+def _read(func: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor, Tensor | None, Geometry] | None:
+    """Images, weights, biases and geometry of a call; None if it is none of a convolution without groups or gaps."""
+    if func not in _NAMES:
         return None
-    return x, weight, bias, Geometry(_pair(stride), _pair(padding), True, _pair(output_padding))
+    given = _DEFAULTS | dict(zip(_NAMES[func], args, strict=False)) | kwargs
+    if given["groups"] != 1 or _pair(given["dilation"]) != (1, 1) or isinstance(given["padding"], str):
+        return None
+    moves = _pair(given["stride"]), _pair(given["padding"])
+    how = Geometry(*moves, func is F.conv_transpose2d, _pair(given["output_padding"]))
+    return given["input"], given["weight"], given["bias"], how
